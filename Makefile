@@ -1,0 +1,49 @@
+# Everything a user or a developer types. `make` alone lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RESULTS ?= results
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check format bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+demo: $(VENV)/installed  ## train the demo ablation on the built-in images and print its report
+	$(BIN)/sasa sweep demo --out $(RESULTS)
+	$(BIN)/sasa report $(RESULTS)/demo
+	@echo "Open $(RESULTS)/demo/report/report.html in a browser."
+
+test: $(VENV)/installed-dev  ## run the tests but the slow ones
+	$(BIN)/pytest -n auto -m "not slow"
+
+test-all: $(VENV)/installed-dev  ## run all tests
+	$(BIN)/pytest -n auto
+
+check: $(VENV)/installed-dev  ## what CI runs: ruff, types, all tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(MAKE) test-all
+
+format: $(VENV)/installed-dev  ## format the code and sort its imports
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed  ## time attention against the convolution that it replaces, on this machine
+	$(BIN)/sasa bench
+
+clean:  ## remove what the targets made, but no results
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@ $(VENV)/installed

@@ -1,0 +1,267 @@
+"""The command line: parse, call, print. Imports nothing heavy before a command needs it."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from sasa_cli.errors import EXIT_INTERRUPTED, SasaError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class _Commands(TyperGroup):
+    """Turns errors that a user can cause into one message and the documented exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SasaError as error:
+            _fail(f"error: {error}", error.exit_code)
+        except KeyboardInterrupt:
+            _fail("interrupted: the same command goes on from the last checkpoint", EXIT_INTERRUPTED)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    help="Run convolution-versus-attention ablations of vision models: which stages attend, how wide, at what cost.",
+    epilog="Exit codes: 0 all good; 1 a run failed; 2 wrong usage or experiment file; 3 data missing or broken; "
+    "4 sweep finished with failed runs; 130 interrupted (checkpoint written).",
+)
+
+ExperimentName = Annotated[str, typer.Argument(help="A YAML file, or an experiment that ships with sasa, as `demo`.")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Set a key of the experiment file, as model.width=0.5; repeatable."
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder for results.")]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder where data sets lie (default: ./data).")]
+OnDevice = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to train.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, show what would run, write nothing.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(exit_code)
+
+
+def _console(*, silent: bool) -> "Console":
+    from rich.console import Console
+
+    return Console(quiet=silent)
+
+
+def _print_json(payload: Any) -> None:
+    typer.echo(json.dumps(payload, indent=2))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from sasa_cli import __version__
+
+        typer.echo(f"sasa {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
+@app.command()
+def train(
+    experiment: ExperimentName,
+    assignments: Assignments = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed (default: the experiment's first).")] = None,
+    resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the checkpoint, or start anew.")] = True,
+    out: Out = Path("results"),
+    data_dir: DataDir = None,
+    device: OnDevice = "auto",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train one run: the experiment's base model with one seed."""
+    from sasa_cli.experiment import load_experiment, run_yaml
+    from sasa_cli.launchers.planning import make_plan, run_payload
+    from sasa_cli.launchers.states import state_of
+    from sasa_cli.record import ExperimentPaths
+    from sasa_cli.sweep import base_run
+    from sasa_cli.terminal import TrainDisplay, sweep_table
+
+    loaded = load_experiment(experiment, assignments or ())
+    spec = base_run(loaded, seed)
+    plan = make_plan(loaded, [spec])
+    paths = ExperimentPaths(out / spec.experiment).run(spec.run_id)
+    console = _console(silent=quiet or as_json)
+    state = state_of(paths)
+    console.print(sweep_table(plan.runs, [state]))
+    if dry_run:
+        console.print(run_yaml(spec), highlight=False, markup=False)
+        if as_json:
+            _print_json(run_payload(plan.runs[0], state))
+        return
+    from sasa_cli.training.run import RunOptions, train_run
+
+    with TrainDisplay(console) as display:
+        options = RunOptions(device=device, resume=resume, data_dir=data_dir)
+        record = train_run(spec, paths, options, display.step)
+    console.print(sweep_table(plan.runs, [state_of(paths)]))
+    console.print(f"run folder: {paths.folder}", highlight=False)
+    if as_json:
+        typer.echo(record.model_dump_json(indent=2))
+
+
+@app.command()
+def sweep(
+    experiment: ExperimentName,
+    assignments: Assignments = None,
+    jobs: Annotated[str, typer.Option(help="Runs at a time: a number, or auto (one per core or GPU).")] = "auto",
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast/--keep-going", help="Stop at the first failed run, or train the others.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed/--skip-failed", help="Whether runs that failed before are tried again.")
+    ] = True,
+    status: Annotated[bool, typer.Option("--status", help="Show the state of every run; start nothing.")] = False,
+    out: Out = Path("results"),
+    data_dir: DataDir = None,
+    device: OnDevice = "auto",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train every cell and seed of an experiment; called again, only what is missing or failed."""
+    from sasa_cli.experiment import load_experiment
+    from sasa_cli.launchers.local import LaunchOptions, launch_local
+    from sasa_cli.launchers.planning import make_plan, run_payload
+    from sasa_cli.launchers.remaining import remaining, require_all_done, states_of
+    from sasa_cli.plan import write_plan
+    from sasa_cli.record import ExperimentPaths, make_folder
+    from sasa_cli.sweep import expand_sweep
+    from sasa_cli.terminal import SweepDisplay, sweep_table, tally
+
+    options = LaunchOptions(_jobs(jobs), device, data_dir, fail_fast)
+    loaded = load_experiment(experiment, assignments or ())
+    specs = expand_sweep(loaded)
+    plan = make_plan(loaded, specs)
+    results = ExperimentPaths(out / loaded.name)
+    run_ids = [run.run_id for run in plan.runs]
+    console = _console(silent=quiet or as_json)
+
+    states = states_of(run_ids, results)
+    console.print(sweep_table(plan.runs, states))
+    if not (dry_run or status):
+        make_folder(results.runs)
+        write_plan(results, plan)
+        todo = remaining(specs, states, retry_failed=retry_failed)
+        console.print(f"{tally(states)}; to train: {len(todo)}", highlight=False)
+        if todo:
+            with SweepDisplay(console, plan.runs, results, len(todo)) as display:
+                launch_local(todo, results, options, display)
+        states = states_of(run_ids, results)
+        console.print(f"{tally(states)}; report: sasa report {results.folder}", highlight=False)
+    if as_json:
+        rows = [run_payload(run, state) for run, state in zip(plan.runs, states, strict=True)]
+        _print_json({"experiment": loaded.name, "runs": rows})
+    if not (dry_run or status):
+        require_all_done(specs, states, results)
+
+
+def _jobs(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f"{text!r} is not allowed; allowed are auto or a number from 1", param_hint="--jobs")
+    return int(text)
+
+
+@app.command()
+def report(
+    results: Annotated[list[Path], typer.Argument(help="Folders of experiments, as results/demo, or of several.")],
+    formats: Annotated[str, typer.Option("--format", help="What to write, of md,html,csv,tex.")] = "md,html,csv,tex",
+    check: Annotated[bool, typer.Option("--check", help="Derive every number again; fail where one differs.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write tables, figures and a page from finished runs."""
+    from sasa_cli.reporting.formats import to_rich
+    from sasa_cli.reporting.report import build_report, check_report, parse_formats
+
+    if check:
+        differences = check_report(results)
+        if as_json:
+            _print_json({"differences": differences})
+        if differences:
+            _fail("\n".join(["error: the report is not what the runs give:", *differences]), 1)
+        _console(silent=quiet or as_json).print("every number of the report follows from the runs")
+        return
+    built = build_report(results, parse_formats(formats))
+    console = _console(silent=quiet or as_json)
+    for table in built.summaries:
+        console.print(to_rich(table))
+    for problem in built.problems:
+        typer.echo(f"warning: {problem}", err=True)
+    for path in built.paths:
+        console.print(str(path), highlight=False)
+    if as_json:
+        _print_json({"paths": [str(path) for path in built.paths], "problems": list(built.problems)})
+
+
+@app.command("count-flops")
+def count_flops(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MODEL or EXPERIMENT]...", help="Registered models, timm names, or experiments."),
+    ] = None,
+    assignments: Assignments = None,
+    image_size: Annotated[int | None, typer.Option(min=8, help="Side of the images in pixels.")] = None,
+    stem: Annotated[str | None, typer.Option(help="conv or attention.")] = None,
+    stages: Annotated[str | None, typer.Option(help="One letter per stage, as CCAA.")] = None,
+    spatial_extent: Annotated[str | None, typer.Option(help="k, or one per stage as [3, 5, 7, 7].")] = None,
+    heads: Annotated[int | None, typer.Option(help="Heads of attention.")] = None,
+    by: Annotated[Literal["model", "stage", "layer"], typer.Option(help="What a row is.")] = "model",
+    form: Annotated[
+        Literal["table", "csv", "md", "tex", "json"], typer.Option("--format", help="How to print.")
+    ] = "table",
+    as_json: AsJson = False,
+) -> None:
+    """Count parameters, MACs, FLOPs and activations; trains nothing."""
+    from sasa_cli.reporting.count_tables import count_payload, count_table
+    from sasa_cli.reporting.formats import to_csv, to_latex, to_markdown, to_rich
+    from sasa_cli.targets import count_targets
+
+    shorthands = {
+        "data.image_size": image_size,
+        "model.stem.kind": stem,
+        "model.stages": stages,
+        "model.attention.spatial_extent": spatial_extent,
+        "model.attention.heads": heads,
+    }
+    changes = [*(assignments or ()), *(f"{key}={value}" for key, value in shorthands.items() if value is not None)]
+    counts = count_targets(targets or [], changes, image_size)
+    if as_json or form == "json":
+        _print_json(count_payload(counts, by=by))
+        return
+    table = count_table(counts, by=by)
+    if form == "table":
+        _console(silent=False).print(to_rich(table))
+        return
+    typer.echo({"csv": to_csv, "md": to_markdown, "tex": to_latex}[form](table), nl=False)
+
+
+def main() -> None:
+    """Entry point of the `sasa` command."""
+    app(prog_name="sasa")

@@ -1,0 +1,60 @@
+"""What a sweep will do: its runs with their cost and their state, before anything is trained."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sasa_cli.experiment import Experiment
+from sasa_cli.launchers.states import RunState
+from sasa_cli.macs import ModelCount
+from sasa_cli.plan import Axis, Plan, PlannedRun
+from sasa_cli.spec import RunSpec
+from sasa_cli.targets import count_run
+
+
+def make_plan(experiment: Experiment, specs: Sequence[RunSpec]) -> Plan:
+    """The plan of a sweep: each run with its parameters and MACs. Raises `SpecError`."""
+    counts = {spec.cell_hash: count_run(spec) for spec in specs if spec.seed == specs[0].seed}
+    return Plan(
+        experiment=experiment.name,
+        description=experiment.description,
+        axes=_axes(specs),
+        runs=[_planned(spec, counts[spec.cell_hash]) for spec in specs],
+    )
+
+
+def _planned(spec: RunSpec, count: ModelCount) -> PlannedRun:
+    return PlannedRun(
+        run_id=spec.run_id,
+        label=spec.label,
+        cell=spec.cell,
+        cell_hash=spec.cell_hash,
+        seed=spec.seed,
+        params=count.params,
+        macs=count.macs,
+        macs_executed=count.macs_executed,
+    )
+
+
+def _axes(specs: Sequence[RunSpec]) -> list[Axis]:
+    values: dict[str, list[Any]] = {}
+    for spec in specs:
+        for key, value in spec.cell.items():
+            taken = values.setdefault(key, [])
+            if value not in taken:
+                taken.append(value)
+    return [Axis(key=key, values=taken) for key, taken in values.items()]
+
+
+def run_payload(run: PlannedRun, state: RunState) -> dict[str, Any]:
+    """One row of `sasa sweep --dry-run --json` and `--status --json`."""
+    return {
+        "run_id": run.run_id,
+        "label": run.label,
+        "cell": run.cell,
+        "seed": run.seed,
+        "status": state.status,
+        "note": state.note,
+        "params": run.params,
+        "macs": run.macs,
+        "flops": 2 * run.macs,
+    }

@@ -1,0 +1,46 @@
+"""The keyword arguments of `timm.create_model` that make a `ModelSpec`, and back."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from sasa_cli.errors import SpecError
+from sasa_cli.spec import AttentionSpec, KeyProblemsError, ModelSpec
+
+NETWORK_ARGUMENTS = tuple(key for key in ModelSpec.model_fields if key not in ("name", "attention"))
+ATTENTION_ARGUMENTS = tuple(AttentionSpec.model_fields)
+MODEL_ARGUMENTS = (*NETWORK_ARGUMENTS, *ATTENTION_ARGUMENTS)
+
+
+def model_spec(name: str, arguments: Mapping[str, Any]) -> ModelSpec:
+    """The network that a registered name and some of `MODEL_ARGUMENTS` describe.
+
+    Raises:
+        SpecError: they describe none; one line for each problem, with the argument, its value and what is allowed.
+    """
+    sections = {key: arguments[key] for key in NETWORK_ARGUMENTS if key in arguments}
+    attention = {key: arguments[key] for key in ATTENTION_ARGUMENTS if key in arguments}
+    try:
+        return ModelSpec.model_validate({"name": name, "attention": attention, **sections})
+    except ValidationError as error:
+        raise SpecError("\n".join(_explained(error))) from None
+
+
+def model_kwargs(model: ModelSpec) -> dict[str, Any]:
+    """The arguments beside the name with which `timm.create_model` builds `model`; numbers, text and mappings."""
+    sections = model.model_dump(mode="json", exclude_none=True, exclude={"name", "attention"})
+    return sections | model.attention.model_dump(mode="json")
+
+
+def _explained(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors():
+        place = [str(key) for key in problem["loc"] if key != "attention"]
+        cause = problem.get("ctx", {}).get("error")
+        if isinstance(cause, KeyProblemsError):
+            for key, message in cause.problems:
+                yield f"{'.'.join(part for part in (*place, *key) if part != 'attention')}: {message}"
+        elif cause is not None:
+            yield f"{'.'.join(place)}: {cause}"
+        else:
+            yield f"{'.'.join(place)}: {problem['input']!r} is not allowed; {problem['msg']}"

@@ -1,0 +1,135 @@
+"""The layer that takes the place of the 3x3 convolution: local self-attention over k x k pixels."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sasa_cli.attention import Problem, local_attention
+from sasa_cli.models.position import offset_embedding, sinusoidal_encoding
+from sasa_cli.spec import AttentionSpec, heads_problem
+
+
+class LocalSelfAttention(nn.Module):
+    """Stand-alone self-attention (Ramachandran et al., 2019, arXiv 1906.05909, section 3.1).
+
+    For pixel (i, j) of each head, with the k x k window N_k(i, j) centred on it::
+
+        y_ij = sum_{(a, b) in N_k(i, j)} softmax_ab(q_ij . k_ab + q_ij . r_{a - i, b - j}) v_ab
+
+    where q = W_Q x, k = W_K x and v = W_V x are dense 1x1 projections without bias, split into N heads of D
+    channels afterwards. There is neither a factor 1 / sqrt(D) nor an output projection: the 1x1 convolution that
+    ends the bottleneck mixes the heads.
+
+    With position "absolute", the sinusoidal encoding of the pixel is added to the input x, and so reaches queries,
+    keys and values; the paper names the encoding, but not where it is added.
+
+    Args:
+        in_channels: C_in.
+        out_channels: C_out = N D.
+        spec: k (one number), heads, position, content, border, embedding and backend.
+        stride: above 1, a `stride` x `stride` average pool follows the attention (paper, section 4.1). A window
+            that the map's edge cuts off averages the pixels that it has.
+
+    Raises:
+        ValueError: if `out_channels` cannot be split into these heads, or k is not one number.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        spec: AttentionSpec,
+        *,
+        stride: int = 1,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(spec.spatial_extent, int):
+            raise ValueError(f"spatial_extent must be one number for one layer, got {spec.spatial_extent}")
+        if problem := heads_problem(out_channels, spec.heads, spec.position):
+            raise ValueError(f"heads: {problem}")
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.spec = spec
+        self.spatial_extent = spec.spatial_extent
+        self.head_dim = out_channels // spec.heads
+
+        self.query = nn.Conv2d(in_channels, out_channels, 1, bias=False, **factory)
+        self.key = nn.Conv2d(in_channels, out_channels, 1, bias=False, **factory) if spec.content else None
+        self.value = nn.Conv2d(in_channels, out_channels, 1, bias=False, **factory)
+        shape = (spec.heads, self.head_dim, self.spatial_extent)
+        self.row_embedding = offset_embedding(spec, *shape, **factory)
+        self.column_embedding = offset_embedding(spec, *shape, **factory)
+        self.pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
+        self.last_query: tuple[torch.Size, torch.dtype, str] | None = None
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Draw new weights, such that q.k, q.r and v each start with a variance of about 1 for every D.
+
+        The paper does not state its initialisation. As it has no factor 1 / sqrt(D) in the logits either, that
+        factor stands in the first weights of queries, keys and embeddings.
+        """
+        # Mean square of the input: 1/2 after batch norm and ReLU; sines and cosines add another 1/2.
+        power = 1.0 if self.spec.position == "absolute" else 0.5
+        std = (power * self.query.in_channels) ** -0.5
+        nn.init.normal_(self.value.weight, std=std)
+        for projection in (self.query, self.key):
+            if projection is not None:
+                nn.init.normal_(projection.weight, std=std * self.head_dim**-0.25)
+        for embedding in (self.row_embedding, self.column_embedding):
+            if embedding is not None:
+                nn.init.normal_(embedding, std=self.head_dim**-0.25)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C_in, H, W)`` to ``(B, C_out, ceil(H / stride), ceil(W / stride))``."""
+        if self.spec.position == "absolute":
+            x = x + sinusoidal_encoding(*x.shape[1:], device=x.device).to(x.dtype)
+        query = self._split_heads(self.query(x))
+        self.last_query = (query.shape, query.dtype, query.device.type)
+        y = local_attention(
+            query,
+            None if self.key is None else self._split_heads(self.key(x)),
+            self._split_heads(self.value(x)),
+            self.row_embedding,
+            self.column_embedding,
+            spatial_extent=self.spatial_extent,
+            border=self.spec.border,
+            content=self.spec.content,
+            backend=self.spec.backend,
+        )
+        pooled: Tensor = self.pool(y.flatten(1, 2))  # (B, C, H, W), then the pool
+        return pooled
+
+    def _split_heads(self, projected: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to ``(B, N, D, H, W)``; a view, channels-last or not."""
+        return projected.unflatten(1, (self.spec.heads, self.head_dim))
+
+    @property
+    def last_problem(self) -> Problem | None:
+        """What the last forward pass asked `local_attention` to compute; None before the first."""
+        if self.last_query is None:
+            return None
+        shape, dtype, device = self.last_query
+        batch, heads, head_dim, height, width = shape
+        return Problem(
+            batch=batch,
+            heads=heads,
+            head_dim=head_dim,
+            height=height,
+            width=width,
+            spatial_extent=self.spatial_extent,
+            border=self.spec.border,
+            content=self.spec.content,
+            position=self.row_embedding is not None,
+            dtype=dtype,
+            device=device,
+        )
+
+    def extra_repr(self) -> str:
+        spec = self.spec
+        return (
+            f"spatial_extent={self.spatial_extent}, heads={spec.heads}, position={spec.position}, "
+            f"content={spec.content}, border={spec.border}"
+        )

@@ -1,0 +1,51 @@
+"""From a spec to a network, and from a network to the backends that its attention layers ran on."""
+
+import timm
+from torch import nn
+
+from sasa_cli.attention import Problem, choose_backend
+from sasa_cli.models.arguments import model_kwargs
+from sasa_cli.models.attention import LocalSelfAttention
+from sasa_cli.spec import ModelSpec
+
+ANY_DEPTH = "sasa_resnet50"  # the registered name for a network that only `layers` describes
+
+
+def build_model(
+    model: ModelSpec,
+    num_classes: int,
+    *,
+    in_chans: int = 3,
+    drop_path_rate: float = 0.0,
+    drop_rate: float = 0.0,
+) -> nn.Module:
+    """Build the network with new weights, drawn from torch's global random state.
+
+    Args:
+        model: the network; `small_input` None means False, so resolve it with `ModelSpec.canonical` before.
+        num_classes: outputs of the classifier.
+        in_chans: channels of the images.
+        drop_path_rate: stochastic depth of the last bottleneck; grows linearly from 0 at the first.
+        drop_rate: dropout before the classifier.
+    """
+    network: nn.Module = timm.create_model(
+        model.name or ANY_DEPTH,
+        num_classes=num_classes,
+        in_chans=in_chans,
+        drop_path_rate=drop_path_rate,
+        drop_rate=drop_rate,
+        **model_kwargs(model),
+    )
+    return network
+
+
+def attention_backends(model: nn.Module) -> dict[str, str]:
+    """The backend that each attention layer used in its last forward pass, by the layer's name in `model`.
+
+    Layers that have not run are left out. The stem is not listed: it has one implementation.
+    """
+    return {
+        name: choose_backend(layer.last_problem, layer.spec.backend)
+        for name, layer in model.named_modules()
+        if isinstance(layer, LocalSelfAttention) and layer.last_problem is not None
+    }

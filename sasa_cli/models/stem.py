@@ -1,0 +1,163 @@
+"""The attention stem: attention inside the 4x4 blocks of the image (paper, section 3.2 and appendix A.1)."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sasa_cli.models.position import offset_embedding, sinusoidal_encoding
+from sasa_cli.spec import AttentionSpec, StemSpec, heads_problem
+
+BLOCK = 4  # side of a block, and of the max pool after the stem
+OFFSETS = 2 * BLOCK - 1  # rows of a block lie -3 to 3 apart
+
+
+class StemAttention(nn.Module):
+    """Self-attention among the 16 pixels of each aligned 4x4 block; no window slides.
+
+    For pixel (i, j) of each head, with the block M(i, j) that it lies in::
+
+        y_ij = sum_{(a, b) in M(i, j)} softmax_ab(q_ij . k_ab + q_ij . r_{a - i, b - j}) v_ab
+
+    q = W_Q x and k = W_K x as in the stages. The values are, by `stem.values`:
+
+    - "spatial": v_ab = (sum_m p(a, b, m) W_V^m) x_ab with p(a, b, m) = softmax_m((row_a + col_b) . nu_m), where
+      (a, b) is the place inside the block; p is shared by the heads.
+    - "conv": a 4x4 convolution at every pixel, zero-padded by 1 at the top and left, by 2 at the bottom and right.
+    - "plain": one projection W_V.
+
+    Choices where the paper is silent: q.r has embeddings of its own for the offsets -3 to 3 (appendix A.1 writes q.k
+    alone, but the FLOPs of Table 7 fit with q.r); row_a, col_b and nu_m have D // 2 channels; with position
+    "absolute" the sinusoidal encoding of the place inside the block is added to queries and keys, as the three
+    channels of an image cannot hold it. An image whose sides are no multiples of 4 is filled up with zeros at the
+    bottom and right; those pixels take part as keys, and are cut off from the result.
+
+    Args:
+        in_channels: C_in of the image.
+        out_channels: C_out = N D.
+        stem: values, mixtures m and heads N.
+        attention: position, content and embedding.
+
+    Raises:
+        ValueError: if `out_channels` cannot be split into these heads.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stem: StemSpec,
+        attention: AttentionSpec,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if problem := heads_problem(out_channels, stem.heads, attention.position):
+            raise ValueError(f"stem.heads: {problem}")
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.stem = stem
+        self.attention = attention
+        self.head_dim = out_channels // stem.heads
+
+        self.query = nn.Conv2d(in_channels, out_channels, 1, bias=False, **factory)
+        self.key = nn.Conv2d(in_channels, out_channels, 1, bias=False, **factory) if attention.content else None
+        shape = (stem.heads, self.head_dim, OFFSETS)
+        self.row_embedding = offset_embedding(attention, *shape, **factory)
+        self.column_embedding = offset_embedding(attention, *shape, **factory)
+
+        spatial = stem.values == "spatial"
+        self.value = nn.Conv2d(
+            in_channels * (stem.mixtures if spatial else 1),
+            out_channels,
+            BLOCK if stem.values == "conv" else 1,
+            bias=False,
+            **factory,
+        )
+        if spatial:
+            half = self.head_dim // 2
+            self.mixture_row_embedding = nn.Parameter(torch.empty(half, BLOCK, **factory))
+            self.mixture_column_embedding = nn.Parameter(torch.empty(half, BLOCK, **factory))
+            self.mixture_embedding = nn.Parameter(torch.empty(stem.mixtures, half, **factory))
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Draw new weights, such that q.k, q.r and the logits of the mixture start with a variance of about 1."""
+        for name, weight in self.named_parameters():
+            fan_in = weight[0].numel()
+            if name == "value.weight":
+                nn.init.normal_(weight, std=fan_in**-0.5)
+            elif name in ("query.weight", "key.weight"):
+                nn.init.normal_(weight, std=fan_in**-0.5 * self.head_dim**-0.25)
+            else:
+                nn.init.normal_(weight, std=self.head_dim**-0.25)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C_in, H, W)`` to ``(B, C_out, H, W)``."""
+        height, width = x.shape[-2:]
+        x = F.pad(x, (0, -width % BLOCK, 0, -height % BLOCK))
+        query = self._positioned(self.query(x))
+        key = None if self.key is None else self._positioned(self.key(x))
+        value = self._split(self.value(self._value_input(x)))
+        y = self._logits(query, key).softmax(dim=-1) @ value  # (B, N, H / 4, W / 4, 16, D)
+        return _join_blocks(y)[..., :height, :width]
+
+    def _positioned(self, projected: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to ``(B, N, H / 4, W / 4, 16, D)``, with the absolute encoding where there is one."""
+        split = self._split(projected)
+        if self.attention.position != "absolute":
+            return split
+        encoding = sinusoidal_encoding(projected.shape[1], BLOCK, BLOCK, device=projected.device)
+        # Channels are dealt out to the heads in turn, so that each head gets rows and columns.
+        dealt = encoding.flatten(1).unflatten(0, (self.head_dim, -1)).permute(1, 2, 0)  # (N, 16, D)
+        return split + dealt[:, None, None].to(split.dtype)
+
+    def _split(self, projected: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to ``(B, N, H / 4, W / 4, 16, D)``: heads, blocks, and the pixels of each block."""
+        batch, _, height, width = projected.shape
+        grid = (height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+        blocks = projected.reshape(batch, self.stem.heads, self.head_dim, *grid)  # (B, N, D, H / 4, 4, W / 4, 4)
+        return blocks.permute(0, 1, 3, 5, 4, 6, 2).flatten(4, 5)
+
+    def _logits(self, query: Tensor, key: Tensor | None) -> Tensor:
+        """``(B, N, H / 4, W / 4, 16, 16)``: for each pixel of a block, its logit towards each of them."""
+        if key is None:
+            return self._offset_logits(query)
+        logits = query @ key.mT
+        return logits if self.row_embedding is None else logits + self._offset_logits(query)
+
+    def _offset_logits(self, query: Tensor) -> Tensor:
+        """q.r of `_logits`, from one product for each row of the block and one for each column."""
+        place = torch.arange(BLOCK, device=query.device)
+        index = place - place[:, None] + BLOCK - 1  # (4, 4): of query place i and key place a, offset a - i
+        heads = self.stem.heads
+        rows = self.row_embedding.expand(heads, -1, -1)[..., index]  # (N, D / 2, 4, 4)
+        columns = self.column_embedding.expand(heads, -1, -1)[..., index]
+        first, second = query.unflatten(-2, (BLOCK, BLOCK)).chunk(2, dim=-1)  # (B, N, H / 4, W / 4, 4, 4, D / 2) each
+        row_logits = torch.einsum("bnhwijd,ndia->bnhwija", first, rows)
+        column_logits = torch.einsum("bnhwijd,ndjc->bnhwijc", second, columns)
+        return (row_logits.unsqueeze(-1) + column_logits.unsqueeze(-2)).flatten(-2).flatten(-3, -2)
+
+    def _value_input(self, x: Tensor) -> Tensor:
+        """What the convolution `value` gets so that it computes the values of `stem.values`."""
+        if self.stem.values == "conv":
+            return F.pad(x, (1, 2, 1, 2))
+        if self.stem.values == "spatial":
+            # (sum_m p_m W_V^m) x is one projection of the m images p_m x side by side.
+            batch, channels, height, width = x.shape
+            p = self.mixture_weights().repeat(1, height // BLOCK, width // BLOCK)  # (m, H, W)
+            return (p.unsqueeze(1) * x.unsqueeze(1)).flatten(1, 2)  # (B, m C_in, H, W)
+        return x
+
+    def mixture_weights(self) -> Tensor:
+        """p(a, b, m) as ``(m, 4, 4)``; sums to one over m."""
+        places = self.mixture_row_embedding.unsqueeze(2) + self.mixture_column_embedding.unsqueeze(1)  # (D / 2, 4, 4)
+        return torch.einsum("md,dab->mab", self.mixture_embedding, places).softmax(dim=0)
+
+
+def _join_blocks(blocks: Tensor) -> Tensor:
+    """``(B, N, H / 4, W / 4, 16, D)`` back to ``(B, N D, H, W)``."""
+    batch, heads, rows, columns, _, head_dim = blocks.shape
+    maps = blocks.unflatten(4, (BLOCK, BLOCK)).permute(0, 1, 6, 2, 4, 3, 5)  # (B, N, D, H / 4, 4, W / 4, 4)
+    return maps.reshape(batch, heads * head_dim, rows * BLOCK, columns * BLOCK)

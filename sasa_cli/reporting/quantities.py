@@ -1,0 +1,44 @@
+"""How numbers are written: accuracies with their intervals, and columns of counts in one common unit."""
+
+import math
+from collections.abc import Sequence
+
+from sasa_cli.reporting.statistics import Measure
+
+ABSENT = "–"
+COUNT_UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))
+TIME_UNITS = ((3600, "h"), (60, "min"), (1, "s"))
+
+
+def percent(value: float | None) -> str:
+    """Two decimals: a test set of 10,000 images cannot resolve more."""
+    return ABSENT if value is None else f"{value:.2f}"
+
+
+def interval(measure: Measure | None) -> str:
+    """`84.20 ± 0.51`; with one seed `84.20 ± –`."""
+    return ABSENT if measure is None else f"{measure.mean:.2f} ± {percent(measure.half_width)}"
+
+
+def unit_of(values: Sequence[float | None], units: Sequence[tuple[float, str]] = COUNT_UNITS) -> tuple[float, str]:
+    """The largest unit that the largest value reaches, as (how many, its name)."""
+    largest = max((abs(value) for value in values if value), default=0.0)
+    return next((pair for pair in units if largest >= pair[0]), units[-1])
+
+
+def in_unit(values: Sequence[float | None], units: Sequence[tuple[float, str]] = COUNT_UNITS) -> tuple[str, list[str]]:
+    """A column in one common unit, with three digits of its smallest value.
+
+    Returns:
+        The name of the unit, and a text for each value.
+    """
+    factor, unit = unit_of(values, units)
+    smallest = min((abs(value) / factor for value in values if value), default=1.0)
+    exact = all(value is None or float(value).is_integer() for value in values) and factor == 1
+    decimals = 0 if exact else min(4, max(0, 2 - math.floor(math.log10(smallest))))
+    return unit, [ABSENT if value is None else f"{value / factor:.{decimals}f}" for value in values]
+
+
+def headed(name: str, unit: str) -> str:
+    """`Parameters (M)`; the name alone where the unit is one."""
+    return f"{name} ({unit})" if unit else name

@@ -1,0 +1,207 @@
+"""What lies in the results folder of an experiment: its plan, and every run in the state that its folder shows."""
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from sasa_cli.errors import RunError, SpecError
+from sasa_cli.plan import Plan, PlannedRun, read_plan
+from sasa_cli.record import ExperimentPaths, RunPaths, RunRecord, is_locked, read_record
+
+State = Literal["done", "running", "interrupted", "failed", "missing", "unreadable"]
+Curve = tuple[tuple[int, float], ...]  # (epoch, val top-1 in per cent), by epoch
+
+EPOCH_COLUMN = "epoch"
+VAL_TOP1_COLUMNS = ("ema_top1", "eval_top1")  # the first that holds a number is the reported one
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, trained or only planned."""
+
+    identity: PlannedRun
+    state: State
+    detail: str = ""
+    """Why there are no final numbers, or how far it has come."""
+    record: RunRecord | None = None
+    curve: Curve = ()
+    """Of a finished run."""
+
+    @property
+    def url(self) -> str | None:
+        """Its folder, as seen from the report; None where there is none."""
+        return None if self.state == "missing" else run_url(self.identity.run_id)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that cannot be used."""
+
+    path: str
+    """As seen from the experiment's folder, so that a report does not depend on where it was built from."""
+    message: str
+    run_id: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that the report of one experiment is made of."""
+
+    name: str
+    description: str
+    plan: Plan | None
+    runs: tuple[Run, ...]
+    """Of the plan's cells; where there is no plan, all."""
+    outside: tuple[Run, ...]
+    """Runs of cells that the plan does not name, as from an earlier version of the experiment."""
+    problems: tuple[Problem, ...]
+
+
+def run_url(run_id: str) -> str:
+    """The folder of a run, as seen from the report."""
+    return f"../runs/{quote(run_id)}/"
+
+
+def find_experiments(folders: Sequence[Path]) -> list[ExperimentPaths]:
+    """The experiments that `folders` are or hold, each once, by name.
+
+    Raises:
+        SpecError: A folder neither is nor holds an experiment's results.
+    """
+    found: dict[Path, ExperimentPaths] = {}
+    for folder in folders:
+        candidates = [folder, *(sorted(folder.iterdir()) if folder.is_dir() else ())]
+        experiments = [paths for paths in map(ExperimentPaths, candidates) if _is_experiment(paths)]
+        if not experiments:
+            raise SpecError(
+                f"{folder}: no results here; allowed are the folder of an experiment (it holds runs/ or plan.json) "
+                "and a folder of such folders"
+            )
+        # What lies inside an experiment is its own affair.
+        chosen = experiments[:1] if experiments[0].folder == folder else experiments
+        found.update({paths.folder.resolve(): paths for paths in chosen})
+    return [found[key] for key in sorted(found)]
+
+
+def read_results(paths: ExperimentPaths) -> Results:
+    """Read everything of one experiment; what is broken becomes a `Problem` instead of an error."""
+    problems: list[Problem] = []
+    plan = _plan(paths, problems)
+    planned = {run.run_id: run for run in plan.runs} if plan else {}
+    runs: list[Run] = []
+    for run_id in dict.fromkeys([*planned, *_run_folders(paths)]):
+        run = _run(paths.run(run_id), planned.get(run_id), problems)
+        if run is not None:
+            runs.append(run)
+    cells = {run.cell_hash for run in planned.values()}
+    names = [run.record.experiment for run in runs if run.record is not None]
+    return Results(
+        name=plan.experiment if plan else next(iter(names), paths.folder.resolve().name),
+        description=plan.description if plan else "",
+        plan=plan,
+        runs=tuple(run for run in runs if plan is None or run.identity.cell_hash in cells),
+        outside=tuple(run for run in runs if plan is not None and run.identity.cell_hash not in cells),
+        problems=tuple(problems),
+    )
+
+
+def _is_experiment(paths: ExperimentPaths) -> bool:
+    return paths.runs.is_dir() or paths.plan.is_file()
+
+
+def _plan(paths: ExperimentPaths, problems: list[Problem]) -> Plan | None:
+    try:
+        return read_plan(paths)
+    except RunError as error:
+        problems.append(Problem(paths.plan.name, _reason(error, paths.plan)))
+        return None
+
+
+def _run_folders(paths: ExperimentPaths) -> Iterable[str]:
+    if not paths.runs.is_dir():
+        return []
+    return sorted(folder.name for folder in paths.runs.iterdir() if folder.is_dir())
+
+
+def _run(paths: RunPaths, planned: PlannedRun | None, problems: list[Problem]) -> Run | None:
+    """The run in this folder; None, with a problem, where neither plan nor record says what it is."""
+    run_id = paths.folder.name
+    try:
+        record = read_record(paths)
+        if record is not None:
+            _check(paths, record)
+    except RunError as error:
+        problems.append(Problem(f"runs/{run_id}/{paths.record.name}", _reason(error, paths.record), run_id))
+        return Run(planned, "unreadable", problems[-1].message) if planned else None
+    if record is not None:
+        identity = planned or PlannedRun.model_validate(record.model_dump(include=set(PlannedRun.model_fields)))
+        state, detail = _state(paths, record)
+        curve = _curve(paths, problems) if state == "done" else ()
+        return Run(identity, state, detail, record, curve)
+    if planned is None:
+        problems.append(Problem(f"runs/{run_id}", f"holds no {paths.record.name}", run_id))
+        return None
+    return Run(planned, "running", "no record yet") if is_locked(paths) else Run(planned, "missing", "not trained yet")
+
+
+def _check(paths: RunPaths, record: RunRecord) -> None:
+    """A copied or renamed folder would count the same seed twice."""
+    if record.run_id != paths.folder.name:
+        raise RunError(f"{paths.record}: belongs to the run {record.run_id}, not to this folder")
+    if record.status == "done" and record.metrics is None:
+        raise RunError(f"{paths.record}: says done, but holds no metrics")
+
+
+def _state(paths: RunPaths, record: RunRecord) -> tuple[State, str]:
+    if record.status == "done":
+        return "done", ""
+    epochs = f"after {record.epochs_done} epoch{'' if record.epochs_done == 1 else 's'}"
+    if is_locked(paths):
+        return "running", epochs
+    if record.status == "failed":
+        return "failed", _failure(record)
+    return "interrupted", epochs
+
+
+def _failure(record: RunRecord) -> str:
+    error = record.error
+    if error is None:
+        return "no reason recorded"
+    place = [f"{name} {at}" for name, at in (("epoch", error.epoch), ("step", error.step)) if at is not None]
+    return f"{error.kind}: {error.message}" + (f" ({', '.join(place)})" if place else "")
+
+
+def _curve(paths: RunPaths, problems: list[Problem]) -> Curve:
+    try:
+        with paths.metrics.open(encoding="utf-8", newline="") as file:
+            points = {int(row[EPOCH_COLUMN]): _val_top1(row) for row in csv.DictReader(file)}
+    except FileNotFoundError:
+        message = "missing; this run is left out of the training curves"
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        message = f"cannot be read ({error}); this run is left out of the training curves"
+    else:
+        return tuple(sorted(points.items()))
+    run_id = paths.folder.name
+    problems.append(Problem(f"runs/{run_id}/{paths.metrics.name}", message, run_id))
+    return ()
+
+
+def _val_top1(row: dict[str, str]) -> float:
+    text = next((row[column] for column in VAL_TOP1_COLUMNS if row.get(column)), None)
+    if text is None:
+        raise ValueError(f"no {VAL_TOP1_COLUMNS[-1]} in epoch {row[EPOCH_COLUMN]}")
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} in epoch {row[EPOCH_COLUMN]}")
+    return value
+
+
+def _reason(error: RunError, file: Path) -> str:
+    return str(error).removeprefix(f"{file}: ")

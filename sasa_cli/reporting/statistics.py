@@ -1,0 +1,62 @@
+"""What a few seeds say about a cell: means, their intervals, and the sampling error of a test set."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scipy.special import ndtri, stdtrit
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Mean of one quantity over the `n` seeds of a cell."""
+
+    mean: float
+    half_width: float | None
+    """Of the 95 % t interval of the mean; None with one seed, which says nothing about the spread."""
+    n: int
+
+    @property
+    def low(self) -> float:
+        return self.mean - (self.half_width or 0.0)
+
+    @property
+    def high(self) -> float:
+        return self.mean + (self.half_width or 0.0)
+
+
+def measure(values: Sequence[float]) -> Measure | None:
+    """Mean and 95 % interval `mean ± t_(0.975, n-1) s / sqrt(n)`, s the sample deviation; None without values."""
+    n = len(values)
+    if n == 0:
+        return None
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Measure(mean, None, 1)
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    quantile = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2))
+    return Measure(mean, quantile * deviation / math.sqrt(n), n)
+
+
+def sampling_error(top1: float, images: int) -> float:
+    """95 % half-width, in points, of a top-1 accuracy (per cent) measured on `images` drawn at random.
+
+    The normal approximation of the binomial, `1.96 sqrt(p (1 - p) / images)`: what a single model's accuracy would
+    vary by on another test set of the same size.
+    """
+    share = top1 / 100
+    return 100 * float(ndtri((1 + CONFIDENCE) / 2)) * math.sqrt(share * (1 - share) / images)
+
+
+def clear_best(measures: Sequence[Measure | None]) -> int | None:
+    """Index of the measure whose interval lies wholly above all the others; None where no cell stands out so.
+
+    A cell without an interval can neither be the best nor be excluded from being it.
+    """
+    present = [(index, item) for index, item in enumerate(measures) if item is not None]
+    if len(present) < 2 or any(item.half_width is None for _, item in present):
+        return None
+    index, best = max(present, key=lambda pair: pair[1].mean)
+    return index if all(best.low > item.high for other, item in present if other != index) else None

@@ -1,0 +1,326 @@
+"""What a run is: frozen, validated specs that every other module takes as given. Imports no torch.
+
+Each class is one section of an experiment file and refuses what cannot be built: unknown keys, wrong types
+and impossible geometry. Combinations of several keys are reported as `KeyProblemsError`, so that the reader of
+the file can point at the line of the key that is wrong.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+STAGE_COUNT = 4
+STEM_CHANNELS = 64
+STAGE_CHANNELS = (64, 128, 256, 512)  # channels of the 3x3 (or attention) of each stage at width 1
+EXTENT_LIMIT = 99
+EXPANSION = 4  # a bottleneck ends in EXPANSION times as many channels
+SMALL_INPUT_LIMIT = 64  # images up to this size get the 3x3 stem, unless model.small_input says otherwise
+DEPTHS: dict[str, tuple[int, int, int, int]] = {
+    "sasa_resnet26": (1, 2, 4, 1),
+    "sasa_resnet38": (2, 3, 5, 2),
+    "sasa_resnet50": (3, 4, 6, 3),
+}
+STAGE_LETTERS = {"C": "conv", "A": "attention"}
+
+
+class KeyProblemsError(ValueError):
+    """Problems of a section, each with the key (relative to the section) that it belongs to."""
+
+    def __init__(self, problems: list[tuple[tuple[str, ...], str]]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(f"{'.'.join(key)}: {message}" for key, message in problems))
+
+
+def _number_from_text(value: Any) -> Any:
+    """YAML 1.1 reads `1e-3` as text; a number was meant."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _tuple_from_list(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _stage_letters(value: Any) -> Any:
+    """`[conv, attention, ...]` as letters; text is taken as it is."""
+    if isinstance(value, list | tuple):
+        letters = {name: letter for letter, name in STAGE_LETTERS.items()}
+        unknown = [item for item in value if item not in letters]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no kind of stage; allowed are conv and attention")
+        value = "".join(letters[item] for item in value)
+    if isinstance(value, str) and (len(value) != STAGE_COUNT or set(value) - set(STAGE_LETTERS)):
+        raise ValueError(
+            f"{value!r} is not one letter for each of {STAGE_COUNT} stages; allowed are C and A, as in CCAA"
+        )
+    return value
+
+
+def _stem_mapping(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+def _extents(value: Any) -> Any:
+    """One odd number, or one for each stage."""
+    numbers = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if len(numbers) not in (1, STAGE_COUNT) or any(type(number) is not int for number in numbers):
+        raise ValueError(f"{value!r} is no spatial extent; allowed are one odd number or a list of {STAGE_COUNT}")
+    for number in numbers:
+        if number % 2 == 0:
+            raise ValueError(f"{number} is even; a window centred on its pixel needs an odd extent")
+        if not 1 <= number <= EXTENT_LIMIT:
+            raise ValueError(f"{number} is out of range; allowed are odd numbers from 1 to {EXTENT_LIMIT}")
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+Float = Annotated[float, BeforeValidator(_number_from_text), Field(allow_inf_nan=False)]
+PositiveInt = Annotated[int, Field(ge=1)]
+Fraction = Annotated[Float, Field(ge=0, lt=1)]
+Extents = Annotated[int | tuple[int, int, int, int], BeforeValidator(_extents)]
+FourInts = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt], BeforeValidator(_tuple_from_list)]
+StageKinds = Annotated[str, BeforeValidator(_stage_letters)]
+Position = Literal["relative", "absolute", "none"]
+Border = Literal["zero", "mask"]
+
+
+class Section(BaseModel):
+    """Base of all specs: immutable, strict about types, closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class AttentionSpec(Section):
+    """The attention operator of the attention stages (paper, section 3.1)."""
+
+    spatial_extent: Extents = 7
+    """k: the window is k x k pixels, centred on the query; one number, or one for each stage."""
+    heads: PositiveInt = 8
+    position: Position = "relative"
+    content: bool = True
+    """False drops q.k (and with it W_K) from the logits: the paper's Table 6."""
+    border: Border = "zero"
+    """zero: places outside the map take part with zero key and value; mask: they take no part."""
+    embedding: Literal["shared", "per_head"] = "shared"
+    """Whether all heads share one relative embedding; the paper does not say."""
+    backend: str = "auto"
+
+    @model_validator(mode="after")
+    def _logits_exist(self) -> Self:
+        if not self.content and self.position != "relative":
+            message = f"false leaves no logits with position {self.position!r}; allowed with position 'relative'"
+            raise KeyProblemsError([(("content",), message)])
+        return self
+
+
+class StemSpec(Section):
+    """What comes before stage 1 (paper, section 3.2 and appendix A.1)."""
+
+    kind: Literal["conv", "attention"] = "conv"
+    values: Literal["spatial", "conv", "plain"] = "spatial"
+    """How an attention stem computes values: spatially aware mixture, 4x4 convolution, or one projection."""
+    mixtures: PositiveInt = 4
+    """Number m of value projections that are mixed by position; the paper does not state it."""
+    heads: PositiveInt = 4
+
+
+class ModelSpec(Section):
+    """A ResNet of bottlenecks in which the stem and each stage is convolution or attention."""
+
+    name: Literal["sasa_resnet26", "sasa_resnet38", "sasa_resnet50"] | None = None
+    layers: FourInts | None = None
+    """Bottlenecks in each stage; from `name` where absent."""
+    width: Annotated[Float, Field(gt=0)] = 1.0
+    stem: Annotated[StemSpec, BeforeValidator(_stem_mapping)] = StemSpec()
+    stages: StageKinds = "AAAA"
+    attention: AttentionSpec = AttentionSpec()
+    small_input: bool | None = None
+    """The stem for small images (3x3, stride 1, no pool); absent: decided by data.image_size."""
+
+    @model_validator(mode="after")
+    def _geometry(self) -> Self:
+        problems = list(self._problems())
+        if problems:
+            raise KeyProblemsError(problems)
+        return self
+
+    def _problems(self) -> Iterable[tuple[tuple[str, ...], str]]:
+        if self.name is None and self.layers is None:
+            yield ("name",), f"missing; allowed are {', '.join(DEPTHS)}, or give `layers`"
+        if any((channels * self.width) % 1 or (channels * self.width) % 2 for channels in STAGE_CHANNELS):
+            yield (
+                ("width",),
+                f"{self.width} gives {STAGE_CHANNELS[0] * self.width:g} channels in stage 1; "
+                f"allowed are multiples of {2 / STAGE_CHANNELS[0]:g}, which keep channels even",
+            )
+            return
+        for stage, (kind, channels) in enumerate(zip(self.stages, self.channels, strict=True), 1):
+            if kind == "A":
+                problem = heads_problem(channels, self.attention.heads, self.attention.position)
+                if problem:
+                    yield ("attention", "heads"), f"{problem} in stage {stage}"
+                    break
+        if self.stem.kind == "attention":
+            problem = heads_problem(self.stem_channels, self.stem.heads, self.attention.position)
+            if problem:
+                yield ("stem", "heads"), f"{problem} in the stem"
+
+    @property
+    def depth(self) -> tuple[int, int, int, int]:
+        """Bottlenecks in each stage."""
+        return self.layers if self.layers is not None else DEPTHS[self.name or "sasa_resnet50"]
+
+    @property
+    def channels(self) -> tuple[int, int, int, int]:
+        """Channels of the 3x3 (or attention) of each stage."""
+        one, two, three, four = (round(channels * self.width) for channels in STAGE_CHANNELS)
+        return one, two, three, four
+
+    @property
+    def stem_channels(self) -> int:
+        return round(STEM_CHANNELS * self.width)
+
+    @property
+    def extents(self) -> tuple[int, int, int, int]:
+        """k of each stage; without meaning where the stage is convolution."""
+        k = self.attention.spatial_extent
+        return k if isinstance(k, tuple) else (k, k, k, k)
+
+    def canonical(self, image_size: int) -> Self:
+        """The same network with everything decided and everything without effect at its default.
+
+        Two specs that build the same network become equal, so that they share a run: a net without attention
+        stages has no spatial extent, and `layers` that a name stands for is that name.
+        """
+        names = {depth: name for name, depth in DEPTHS.items()}
+        small = self.small_input if self.small_input is not None else image_size <= SMALL_INPUT_LIMIT
+        return self.model_copy(
+            update={
+                "name": names.get(self.depth),
+                "layers": None if self.depth in names else self.depth,
+                "stem": self._canonical_stem(),
+                "attention": self._canonical_attention(),
+                "small_input": small,
+            }
+        )
+
+    def _canonical_stem(self) -> StemSpec:
+        if self.stem.kind == "conv":
+            return StemSpec()
+        if self.stem.values != "spatial":
+            return self.stem.model_copy(update={"mixtures": StemSpec().mixtures})
+        return self.stem
+
+    def _canonical_attention(self) -> AttentionSpec:
+        attending = [k for kind, k in zip(self.stages, self.extents, strict=True) if kind == "A"]
+        if not attending:
+            position = self.attention.position if self.stem.kind == "attention" else "relative"
+            return AttentionSpec(position=position)
+        extents = tuple(k if kind == "A" else 1 for kind, k in zip(self.stages, self.extents, strict=True))
+        extent = attending[0] if len(set(attending)) == 1 else extents
+        update: dict[str, Any] = {"spatial_extent": extent}
+        if self.attention.position != "relative":
+            update["embedding"] = "shared"
+        return self.attention.model_copy(update=update)
+
+
+def heads_problem(channels: int, heads: int, position: Position) -> str | None:
+    """Why `channels` cannot be split into `heads` with this position term, or None."""
+    if channels % heads:
+        divisors = [n for n in range(1, channels + 1) if channels % n == 0 and n <= 64]
+        return f"{heads} does not divide the {channels} channels; allowed are {divisors}"
+    if position == "relative" and (channels // heads) % 2:
+        return f"{heads} leaves heads of {channels // heads} channels, which row and column cannot halve"
+    if position == "absolute" and channels % 4:
+        return f"{channels} channels cannot hold sine and cosine of row and column; a multiple of 4 can"
+    return None
+
+
+class DataSpec(Section):
+    """Images: where they come from and how they are split."""
+
+    name: str = "fashion-mnist-mini"
+    root: str | None = None
+    image_size: Annotated[int, Field(ge=8, le=4096)] = 32
+    num_classes: Annotated[int, Field(ge=2)] | None = None
+    """Known for the data sets that sasa knows by name; to be given for others."""
+    val_fraction: Annotated[Float, Field(gt=0, lt=1)] = 0.1
+    """Share of the training images that is held out: the best epoch is chosen on it."""
+    train_images: PositiveInt | None = None
+    """Train on this many images only (the same ones for every seed); absent: on all."""
+
+
+class Recipe(Section):
+    """How a run is trained."""
+
+    epochs: PositiveInt = 10
+    batch_size: PositiveInt = 128
+    optimizer: str = "sgd"
+    """Any optimizer of timm; its `sgd` is Nesterov."""
+    lr: Annotated[Float, Field(gt=0)] = 0.1
+    momentum: Fraction = 0.9
+    weight_decay: Annotated[Float, Field(ge=0)] = 5e-4
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    decay_epochs: PositiveInt = 30
+    """Epochs between the steps of schedule `step`; each multiplies lr by 0.1."""
+    min_lr: Annotated[Float, Field(ge=0)] = 0.0
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    label_smoothing: Fraction = 0.0
+    mixup_alpha: Annotated[Float, Field(ge=0)] = 0.0
+    cutmix_alpha: Annotated[Float, Field(ge=0)] = 0.0
+    augmentation: Literal["none", "crop-flip", "resized-crop", "randaugment"] = "crop-flip"
+    ema_decay: Annotated[Float, Field(gt=0, lt=1)] | None = None
+    drop_path_rate: Fraction = 0.0
+    clip_grad_norm: Annotated[Float, Field(gt=0)] | None = None
+    amp: Literal["off", "bf16", "fp16"] = "off"
+    channels_last: bool = False
+    compile: bool = False
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Loader processes; has no effect on the numbers."""
+
+    @model_validator(mode="after")
+    def _durations(self) -> Self:
+        if self.warmup_epochs > self.epochs:
+            message = f"{self.warmup_epochs} is more than the {self.epochs} epochs; allowed are at most as many"
+            raise KeyProblemsError([(("warmup_epochs",), message)])
+        return self
+
+
+class RunSpec(Section):
+    """One spec with one seed: what one folder under `runs/` holds."""
+
+    experiment: str
+    label: str
+    """What differs from the other cells, readable: `k7-CCAA`."""
+    cell: dict[str, Any]
+    model: ModelSpec
+    data: DataSpec
+    recipe: Recipe
+    seed: Annotated[int, Field(ge=0)]
+
+    @property
+    def cell_hash(self) -> str:
+        """Hash of all that the numbers depend on but the seed."""
+        return _digest(self._identity())
+
+    @property
+    def run_id(self) -> str:
+        return f"{self.label}-s{self.seed}-{_digest(self._identity() | {'seed': self.seed})}"
+
+    def _identity(self) -> dict[str, Any]:
+        # Where the images lie and how many processes read them differ between machines, not between results.
+        return {
+            "model": self.model.model_dump(mode="json"),
+            "data": self.data.model_dump(mode="json", exclude={"root"}),
+            "recipe": self.recipe.model_dump(mode="json", exclude={"workers"}),
+        }
+
+
+def _digest(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,0 +1,61 @@
+"""What can be refused before anything is read or trained."""
+
+import torch
+from timm.optim import get_optimizer_class, get_optimizer_info, list_optimizers
+
+from sasa_cli.attention import available_backends
+from sasa_cli.errors import SpecError
+from sasa_cli.experiment import nearest
+from sasa_cli.spec import Recipe, RunSpec
+from sasa_cli.training.optimization import mixes_images
+
+LOOKAHEAD = "lookahead_"  # before the name of any optimizer
+
+
+def check_run(spec: RunSpec, device: torch.device) -> None:
+    """Refuse what timm or this device cannot do. Raises `SpecError`."""
+    _check_backend(spec.model.attention.backend)
+    _check_optimizer(spec.recipe.optimizer)
+    _check_precision(spec.recipe, device)
+    check_pairs(spec.recipe, spec.recipe.batch_size)
+
+
+def check_pairs(recipe: Recipe, batch_size: int) -> None:
+    """Refuse to pair the images of an odd batch. Raises `SpecError`."""
+    if mixes_images(recipe) and batch_size % 2:
+        raise SpecError(
+            f"recipe.batch_size: batches of {batch_size} images are odd; allowed are even ones, because mixup and "
+            "cutmix pair the images of a batch"
+        )
+
+
+def _check_backend(name: str) -> None:
+    allowed = ["auto", *available_backends()]
+    if name not in allowed:
+        raise SpecError(
+            f"model.attention.backend: {name!r} does not run here{nearest(name, allowed)}; "
+            f"allowed are {', '.join(allowed)}"
+        )
+
+
+def _check_optimizer(name: str) -> None:
+    base = name.lower().removeprefix(LOOKAHEAD)
+    known = [str(name) for name in list_optimizers()]
+    if base not in known:
+        raise SpecError(
+            f"recipe.optimizer: {name!r} is no optimizer of timm{nearest(base, known)}; "
+            f"allowed are {', '.join(known)}, each also after {LOOKAHEAD}"
+        )
+    if get_optimizer_info(base).second_order:
+        raise SpecError(f"recipe.optimizer: {name!r} needs second derivatives, which local attention does not have")
+    try:
+        get_optimizer_class(base)
+    except (AssertionError, ImportError) as error:  # how timm says that apex, bitsandbytes or CUDA is missing
+        raise SpecError(f"recipe.optimizer: {name!r} does not run here: {error}") from error
+
+
+def _check_precision(recipe: Recipe, device: torch.device) -> None:
+    if recipe.amp == "fp16" and device.type != "cuda":
+        raise SpecError(f"recipe.amp: fp16 needs a GPU; allowed on {device.type} are off and bf16")
+    if recipe.amp == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise SpecError("recipe.amp: this GPU has no bf16; allowed are off and fp16")

@@ -1,0 +1,211 @@
+"""One session of a run: from where the last one left off to the end, or to whatever ends it."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from timm.utils import ModelEmaV3, NativeScaler, random_seed
+from torch import nn
+
+from sasa_cli.data.catalog import check_available
+from sasa_cli.data.loaders import Loader, eval_loader, train_loader
+from sasa_cli.data.splits import Splits, load_splits
+from sasa_cli.errors import RunError
+from sasa_cli.models import attention_backends, build_model
+from sasa_cli.record import Evaluation, Metrics, RunRecord, write_text
+from sasa_cli.spec import RunSpec
+from sasa_cli.training.checkpoint import TrainingState, load_best, load_checkpoint, save_best, save_checkpoint
+from sasa_cli.training.checks import check_pairs
+from sasa_cli.training.environment import capture_environment, peak_memory_mib
+from sasa_cli.training.evaluation import evaluate
+from sasa_cli.training.journal import Journal
+from sasa_cli.training.loop import TrainedEpoch, train_epoch, update_seeds
+from sasa_cli.training.optimization import Objective, Precision, create_optimizer, create_schedule
+from sasa_cli.training.progress import EpochRow, Progress, best_row, metrics_csv
+
+Listener = Callable[[Progress], None]
+MEMORY_MEANING = {"cpu": "resident in the whole process", "cuda": "allocated by tensors on the GPU"}
+
+
+class Session:
+    """Holds what the epochs of a run have in common."""
+
+    def __init__(
+        self, spec: RunSpec, journal: Journal, device: torch.device, data_dir: Path | None, listener: Listener | None
+    ) -> None:
+        """Load images, build the network and take up the checkpoint, if there is one.
+
+        Raises:
+            SpecError: the recipe does not fit the images.
+            DataError: images missing or broken.
+            RunError: the checkpoint is broken, or made from other images.
+        """
+        self.spec = spec
+        self.journal = journal
+        self.device = device
+        self.listener = listener
+        self.precision = Precision.of(spec.recipe, device)
+        self.journal.log(f"start of {spec.run_id}, {spec.recipe.epochs} epochs")
+        self._record_environment()
+        self.splits = self._load_splits(data_dir)
+        image_size = spec.data.image_size
+        self.train = train_loader(self.splits, spec.recipe, image_size=image_size, seed=spec.seed, device=device)
+        self.val = eval_loader(self.splits, "val", spec.recipe, image_size=image_size, device=device)
+        self.test = eval_loader(self.splits, "test", spec.recipe, image_size=image_size, device=device)
+        self.state = self._new_state()
+        self.objective = Objective.of(spec.recipe, self.state.model, self.splits.num_classes, self.precision)
+        load_checkpoint(journal.paths, spec.run_id, self.state, len(self.train))
+        self._log_setting()
+
+    def _record_environment(self) -> None:
+        environment = capture_environment(self.device, self.precision.dtype)
+        earlier = self.journal.record.environment
+        for name, value in environment.model_dump(exclude={"backends"}).items():
+            before = value if earlier is None else getattr(earlier, name)
+            self.journal.log(f"{name}: {value}" + (f" (was {before} before)" if before != value else ""))
+        self.journal.update(environment=environment)
+
+    def _load_splits(self, data_dir: Path | None) -> Splits:
+        check_available(self.spec.data, data_dir)
+        splits = load_splits(self.spec.data, data_dir)
+        check_pairs(self.spec.recipe, min(self.spec.recipe.batch_size, len(splits.train)))
+        earlier = self.journal.record.data
+        if earlier is not None and earlier != splits.fingerprint:
+            raise RunError(
+                f"{self.journal.paths.folder}: this run began with other images (sha256 {earlier.sha256[:8]}, now "
+                f"{splits.fingerprint.sha256[:8]}); start anew with --fresh"
+            )
+        self.journal.update(data=splits.fingerprint)
+        for note in splits.notes:
+            self.journal.log(f"data: {note}")
+        return splits
+
+    def _new_state(self) -> TrainingState:
+        recipe = self.spec.recipe
+        random_seed(update_seeds(self.spec.seed, 0, 1)[0])
+        model = build_model(self.spec.model, self.splits.num_classes, drop_path_rate=recipe.drop_path_rate)
+        model.to(self.device).to(memory_format=self.precision.memory_format)
+        optimizer = create_optimizer(model, recipe)
+        return TrainingState(
+            model=model,
+            optimizer=optimizer,
+            schedule=create_schedule(optimizer, recipe, len(self.train)),
+            scaler=NativeScaler(self.device.type) if recipe.amp == "fp16" else None,
+            ema=ModelEmaV3(model, decay=recipe.ema_decay) if recipe.ema_decay is not None else None,
+        )
+
+    def _log_setting(self) -> None:
+        log = self.journal.log
+        data = self.splits.fingerprint
+        log(f"data: {data.name}, {data.train} train, {data.val} val and {data.test} test images")
+        for group in self.state.optimizer.param_groups:
+            parameters = sum(parameter.numel() for parameter in group["params"])
+            log(f"optimizer: weight decay {group['weight_decay']:g} on {parameters} parameters")
+        log(f"peak memory: {MEMORY_MEANING[self.device.type]}")
+        done = len(self.state.rows)
+        log(f"resumes after epoch {done}" if done else "begins with epoch 1")
+
+    def run(self) -> RunRecord:
+        """Train the epochs that are missing, then look at test; gives the finished record.
+
+        Raises:
+            RunError: a loss is not finite, or a file cannot be written.
+        """
+        epochs = self.spec.recipe.epochs
+        self._write_progress()
+        for epoch in range(len(self.state.rows) + 1, epochs + 1):
+            self._run_epoch(epoch, epochs)
+        self._finish()
+        return self.journal.record
+
+    def _run_epoch(self, epoch: int, epochs: int) -> None:
+        listener = self.listener or (lambda progress: None)
+        steps = len(self.train)
+        trained = train_epoch(
+            self.state,
+            self.objective,
+            self.train,
+            epoch=epoch,
+            seed=self.spec.seed,
+            clip_grad_norm=self.spec.recipe.clip_grad_norm,
+            report=lambda step, loss: listener(Progress(epoch, epochs, step, steps, loss)),
+        )
+        row = self._finished_row(epoch, trained)
+        self.state.rows.append(row)
+        # The best weights go first: a checkpoint never speaks of a best epoch that is not on disk.
+        if best_row(self.state.rows) is row:
+            save_best(self.journal.paths, self.spec.run_id, self.state)
+        save_checkpoint(self.journal.paths, self.spec.run_id, self.state)
+        self._write_progress()
+        self._log_epoch(row)
+        listener(Progress(epoch, epochs, steps, steps, row.train_loss, row))
+
+    def _finished_row(self, epoch: int, trained: TrainedEpoch) -> EpochRow:
+        self._record_backends()  # of training: evaluation may choose others
+        started = time.perf_counter()
+        val = self._evaluate(self.val, "val", epoch)
+        return EpochRow(
+            train_loss=trained.loss,
+            val=val,
+            lr=trained.lr,
+            train_images=trained.images,
+            train_seconds=trained.seconds,
+            seconds=trained.seconds + time.perf_counter() - started,
+            peak_memory_mib=peak_memory_mib(self.device),
+        )
+
+    def _record_backends(self) -> None:
+        environment = self.journal.record.environment
+        backends = attention_backends(self.state.model)
+        if environment is not None and environment.backends != backends:
+            self.journal.update(environment=environment.model_copy(update={"backends": backends}))
+            for layer, backend in backends.items():
+                self.journal.log(f"attention backend of {layer}: {backend}")
+
+    def _evaluate(self, loader: Loader, split: str, epoch: int) -> Evaluation:
+        weights: dict[str, nn.Module] = {"raw": self.state.model}
+        if self.state.ema is not None:
+            weights["ema"] = self.state.ema.module
+        scores = {
+            name: evaluate(model, loader, self.precision, split=split, epoch=epoch) for name, model in weights.items()
+        }
+        return Evaluation(epoch=epoch, **scores)
+
+    def _write_progress(self) -> None:
+        rows = self.state.rows
+        write_text(self.journal.paths.metrics, metrics_csv(rows))
+        if rows:
+            self.journal.update(
+                epochs_done=len(rows),
+                seconds=sum(row.seconds for row in rows),
+                images_per_second=sum(row.train_images for row in rows) / sum(row.train_seconds for row in rows),
+                peak_memory_mib=max(row.peak_memory_mib for row in rows),
+            )
+
+    def _log_epoch(self, row: EpochRow) -> None:
+        raw, ema = row.val.raw, row.val.ema
+        self.journal.log(
+            f"epoch {row.epoch}: train loss {row.train_loss:.4f}, val loss {raw.loss:.4f}, val top-1 {raw.top1:.2f} %"
+            + (f" (EMA {ema.top1:.2f} %)" if ema else "")
+            + f", {row.seconds:.1f} s, {row.images_per_second:.0f} images/s"
+        )
+
+    def _finish(self) -> None:
+        """Look at test, with the last weights and with the best, and close the record."""
+        started = time.perf_counter()
+        rows = self.state.rows
+        last, best = rows[-1], best_row(rows)
+        test_last = test_best = self._evaluate(self.test, "test", last.epoch)
+        if best is not last:
+            load_best(self.journal.paths, self.spec.run_id, self.state, best.epoch)
+            test_best = self._evaluate(self.test, "test", best.epoch)
+        self.journal.update(
+            status="done",
+            seconds=self.journal.record.seconds + time.perf_counter() - started,
+            metrics=Metrics(val_last=last.val, val_best=best.val, test_last=test_last, test_best=test_best),
+        )
+        self.journal.log(
+            f"done: test top-1 {test_last.reported.top1:.2f} % with the last weights, "
+            f"{test_best.reported.top1:.2f} % with the best on val (epoch {best.epoch})"
+        )

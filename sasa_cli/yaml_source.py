@@ -1,0 +1,120 @@
+"""YAML with the origin of every value, so that a message can say `file:line`."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sasa_cli.errors import SpecError
+
+type_names = {
+    list: "a list",
+    dict: "a mapping",
+    str: "text",
+    int: "a number",
+    float: "a number",
+    bool: "true/false",
+}
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Plain data and, for each key path in it, where it was written."""
+
+    data: dict[str, Any]
+    origins: dict[KeyPath, str]
+
+    def origin(self, path: KeyPath) -> str:
+        """Where `path` was written, or the nearest of its parents that was."""
+        while path and path not in self.origins:
+            path = path[:-1]
+        return self.origins[path]
+
+    def replaced(self, path: KeyPath, value: Any, origin: str) -> "Source":
+        """A copy in which `path` has `value`. Raises `SpecError` where a parent is no mapping."""
+        data = _copy_with(self.data, path, value, origin)
+        origins = {known: where for known, where in self.origins.items() if known[: len(path)] != path}
+        return Source(data, origins | {path: origin})
+
+
+def _copy_with(node: Any, path: KeyPath, value: Any, origin: str) -> Any:
+    if not path:
+        return value
+    if not isinstance(node, dict | type(None)):
+        raise SpecError(f"{origin}: {path[0]!r} is no key here: the value above it is {node!r}, not a mapping")
+    mapping = dict(node or {})
+    # `stem: attention` is short for `stem: {kind: attention}`; a key below it needs the long form.
+    below = mapping.get(path[0])
+    if len(path) > 1 and path[0] == "stem" and isinstance(below, str):
+        below = {"kind": below}
+    mapping[path[0]] = _copy_with(below, path[1:], value, origin)
+    return mapping
+
+
+def read_source(file: Path, shown_as: str) -> Source:
+    """Read a YAML mapping. Raises `SpecError` for a file that is missing, no YAML, or has a key twice."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise SpecError(f"{shown_as}: cannot be read: {reason}") from error
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        origins: dict[KeyPath, str] = {(): f"{shown_as}:1"}
+        data = _construct(loader, root, (), origins, shown_as) if root is not None else {}
+    except yaml.MarkedYAMLError as error:
+        marks = [mark for mark in (error.problem_mark, error.context_mark) if mark is not None]
+        line = marks[0].line + 1 if marks else 1
+        raise SpecError(f"{shown_as}:{line}: no valid YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise SpecError(f"{shown_as}: no valid YAML: {error}") from error
+    finally:
+        loader.dispose()
+    if not isinstance(data, dict):
+        raise SpecError(f"{shown_as}:1: an experiment is a mapping of keys to values, not {describe(data)}")
+    return Source(data, origins)
+
+
+def _construct(loader: yaml.SafeLoader, node: yaml.Node, path: KeyPath, origins: dict[KeyPath, str], file: str) -> Any:
+    """Plain data of `node`; notes the line of every key and list item on the way."""
+    if isinstance(node, yaml.MappingNode):
+        loader.flatten_mapping(node)
+        mapping: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = loader.construct_object(key_node, deep=True)
+            where = f"{file}:{key_node.start_mark.line + 1}"
+            if not isinstance(key, Hashable) or not isinstance(key, str):
+                raise SpecError(f"{where}: a key is text, not {key!r}")
+            if key in mapping:
+                raise SpecError(f"{where}: {'.'.join(map(str, (*path, key)))}: this key stands twice")
+            origins[(*path, key)] = where
+            mapping[key] = _construct(loader, value_node, (*path, key), origins, file)
+        return mapping
+    if isinstance(node, yaml.SequenceNode):
+        items = []
+        for index, item in enumerate(node.value):
+            origins[(*path, index)] = f"{file}:{item.start_mark.line + 1}"
+            items.append(_construct(loader, item, (*path, index), origins, file))
+        return items
+    return loader.construct_object(node, deep=True)
+
+
+def describe(value: Any) -> str:
+    """The kind of a value in a user's words."""
+    return "nothing" if value is None else type_names.get(type(value), type(value).__name__)
+
+
+def parse_assignment(text: str) -> tuple[KeyPath, Any]:
+    """`model.width=0.5` as key path and typed value. Raises `SpecError`."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise SpecError(f"--set {text}: allowed is KEY=VALUE with a dotted key, as in model.width=0.5")
+    try:
+        return tuple(key.strip().split(".")), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise SpecError(f"--set {text}: the value is no valid YAML") from error

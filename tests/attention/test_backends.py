@@ -1,0 +1,140 @@
+"""Every backend computes what the reference computes: values, all gradients, layout and log-sum-exp."""
+
+import pytest
+import torch
+
+from sasa_cli.attention import available_backends
+
+from .cases import CASES, LAYOUTS, Case, computes
+
+
+def runs(dtype: torch.dtype, cases: list[Case]) -> list[tuple[str, Case]]:
+    return [(b, case) for b in available_backends() for case in cases if computes(b, case.problem(dtype))]
+
+
+def assert_equals_reference(backend: str, case: Case, dtype: torch.dtype, tolerance: float) -> None:
+    """Largest difference to the float64 reference at most ``tolerance`` times the largest reference value."""
+    inputs = case.inputs(dtype)
+    exact = type(inputs)(*(t if t is None else t.detach().double().requires_grad_() for t in inputs))
+    expected = case.output_and_gradients(exact, "reference")
+    actual = case.output_and_gradients(inputs, backend)
+    assert actual.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert actual[name].dtype == dtype
+        error = (actual[name].double() - tensor).abs().max()
+        assert error <= tolerance * max(1.0, tensor.abs().max()), name
+
+
+@pytest.mark.parametrize(("backend", "case"), runs(torch.float64, CASES), ids=str)
+def test_float64(backend: str, case: Case) -> None:
+    assert_equals_reference(backend, case, torch.float64, 1e-10)
+
+
+@pytest.mark.parametrize(("backend", "case"), runs(torch.float32, CASES), ids=str)
+def test_float32(backend: str, case: Case) -> None:
+    assert_equals_reference(backend, case, torch.float32, 1e-5)
+
+
+@pytest.mark.parametrize("border", ["zero", "mask"])
+@pytest.mark.parametrize("backend", available_backends())
+def test_several_slices_of_the_batch(backend: str, border: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sasa_cli.attention.eager.CPU_SLICE_BYTES", 2**20)
+    case = Case(5, (5, 4, 8, 10, 12), border, position="per_head")
+    assert_equals_reference(backend, case, torch.float32, 1e-5)
+
+
+# bfloat16 rounds the result, the gradients and, in the backward pass, the stored output to 8 bits.
+@pytest.mark.parametrize(
+    ("backend", "case"), runs(torch.bfloat16, [Case(3), Case(7, border="mask"), Case(5, position="none")]), ids=str
+)
+def test_bfloat16(backend: str, case: Case) -> None:
+    assert_equals_reference(backend, case, torch.bfloat16, 2**-7)
+
+
+@pytest.mark.parametrize("backend", available_backends())
+@pytest.mark.parametrize("case", [Case(3, border="mask"), *LAYOUTS], ids=str)
+def test_output_and_gradients_keep_the_memory_order(backend: str, case: Case) -> None:
+    inputs = case.inputs(torch.float32)
+    results = case.output_and_gradients(inputs, backend)
+    expected = {"output": inputs.query} | inputs._asdict()
+    for name, tensor in results.items():
+        assert tensor.stride() == torch.empty_like(expected[name]).stride(), name
+
+
+@pytest.mark.parametrize("backend", available_backends())
+@pytest.mark.parametrize("border", ["zero", "mask"])
+def test_log_sum_exp_of_uniform_logits_counts_the_places(backend: str, border: str) -> None:
+    value = torch.randn(2, 3, 4, 4, 5)
+    _, lse = torch.ops.sasa.local_attention(torch.zeros_like(value), None, value, None, None, 3, border, backend)
+    rows, columns = torch.tensor([2.0, 3, 3, 2]), torch.tensor([2.0, 3, 3, 3, 2])
+    places = torch.full((4, 5), 9.0) if border == "zero" else rows[:, None] * columns
+    torch.testing.assert_close(lse, places.log().expand(2, 3, 4, 5))
+
+
+@pytest.mark.parametrize("backend", available_backends())
+@pytest.mark.parametrize("border", ["zero", "mask"])
+def test_large_logits_stay_finite(backend: str, border: str) -> None:
+    case = Case(5, (1, 2, 4, 7, 6), border)
+    inputs = case.inputs(torch.float32)
+    scaled = inputs._replace(query=(inputs.query * 1e3).detach().requires_grad_())
+    results = case.output_and_gradients(scaled, backend)
+    assert all(tensor.isfinite().all() for tensor in results.values())
+
+
+@pytest.mark.parametrize("backend", available_backends())
+def test_same_numbers_every_time(backend: str) -> None:
+    case = Case(5, (3, 4, 8, 12, 12), position="per_head")
+    inputs = case.inputs(torch.float32)
+    first, second = (case.output_and_gradients(inputs, backend) for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("backend", available_backends())
+def test_empty_batch(backend: str) -> None:
+    results = Case(3, (0, 2, 4, 5, 5)).output_and_gradients(Case(3, (0, 2, 4, 5, 5)).inputs(torch.float32), backend)
+    assert results["output"].shape == (0, 2, 4, 5, 5)
+    assert not results["row_embedding"].any()
+
+
+@pytest.mark.parametrize("backend", available_backends())
+def test_key_is_not_read_without_content(backend: str) -> None:
+    case = Case(3, content=False)
+    inputs = case.inputs()
+    without_key = case.attend(inputs._replace(key=None), backend)
+    assert torch.equal(case.attend(inputs, backend), without_key)
+
+
+def test_shift_saves_only_its_inputs_output_and_log_sum_exp() -> None:
+    case = Case(7, (2, 4, 8, 16, 16))
+    inputs = case.inputs(torch.float32)
+    saved: dict[int, int] = {}
+
+    def record(tensor: torch.Tensor) -> torch.Tensor:
+        saved[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
+        output = case.attend(inputs, "shift")
+    input_bytes = sum(tensor.nbytes for tensor in inputs)
+    lse_bytes = output.nbytes // 8
+    assert sum(saved.values()) == input_bytes + output.nbytes + lse_bytes
+
+
+def peak_bytes(case: Case, backend: str) -> int:
+    """Largest memory that forward and backward hold beyond what was there before."""
+    inputs = case.inputs(torch.float32)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        case.output_and_gradients(inputs, backend)
+    held = peak = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
+
+
+def test_shift_needs_a_few_times_the_memory_of_its_inputs() -> None:
+    case = Case(7, (8, 8, 8, 28, 28))
+    input_bytes = 3 * 4 * 8 * 8 * 8 * 28 * 28
+    assert peak_bytes(case, "shift") < 5 * input_bytes
+    assert peak_bytes(case, "reference") > 50 * input_bytes  # the measure does see k * k copies

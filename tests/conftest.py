@@ -1,0 +1,17 @@
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data_dir() -> Path:
+    """A folder with cifar-10-batches-bin/ and imagenette-224-mini/, where the machine has one."""
+    variable = "SASA_TEST_DATA"
+    if variable not in os.environ:
+        pytest.skip(f"{variable} is not set to a folder with cifar-10-batches-bin/ and imagenette-224-mini/")
+    folder = Path(os.environ[variable])
+    for name in ("cifar-10-batches-bin", "imagenette-224-mini"):
+        if not (folder / name).is_dir():
+            pytest.skip(f"{variable}={folder} has no {name}/")
+    return folder
