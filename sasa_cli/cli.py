@@ -1,6 +1,7 @@
 """The command line: parse, call, print. Imports nothing heavy before a command needs it."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -8,6 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 from sasa_cli.errors import EXIT_INTERRUPTED, SasaError
+
+PLAIN_WIDTH = 140
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,7 +60,8 @@ def _fail(message: str, exit_code: int) -> NoReturn:
 def _console(*, silent: bool) -> "Console":
     from rich.console import Console
 
-    return Console(quiet=silent)
+    # Without a terminal there is no width to keep to: tables in a log or a pipe stay whole.
+    return Console(quiet=silent, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 def _print_json(payload: Any) -> None:
@@ -211,7 +215,7 @@ def report(
     built = build_report(results, parse_formats(formats))
     console = _console(silent=quiet or as_json)
     for table in built.summaries:
-        console.print(to_rich(table))
+        console.print(to_rich(table), crop=False)
     for problem in built.problems:
         typer.echo(f"warning: {problem}", err=True)
     for path in built.paths:
@@ -255,11 +259,44 @@ def count_flops(
     if as_json or form == "json":
         _print_json(count_payload(counts, by=by))
         return
-    table = count_table(counts, by=by)
+    table = count_table(counts, by=by, exact=form == "csv")
     if form == "table":
-        _console(silent=False).print(to_rich(table))
+        _console(silent=False).print(to_rich(table), crop=False)
         return
     typer.echo({"csv": to_csv, "md": to_markdown, "tex": to_latex}[form](table), nl=False)
+
+
+@app.command()
+def bench(
+    shapes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--shape", metavar="B,C,H,W", help="A layer to time; repeatable (default: a ResNet's at 224 and at 32 px)."
+        ),
+    ] = None,
+    extents: Annotated[
+        list[int] | None, typer.Option("--spatial-extent", min=1, help="A k to time; repeatable (default: 3, 7, 11).")
+    ] = None,
+    heads: Annotated[int, typer.Option(min=1, help="Heads of attention.")] = 8,
+    out: Out = Path("results"),
+    device: OnDevice = "auto",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Time attention against the convolution that it replaces, on this machine."""
+    from sasa_cli.bench.outcome import layer_table, model_table, write_outcome
+    from sasa_cli.bench.run import bench_options, run_bench
+    from sasa_cli.reporting.formats import to_rich
+
+    options = bench_options(shapes or (), extents or (), heads, device)
+    console = _console(silent=quiet or as_json)
+    result = run_bench(options, lambda text: console.print(f"timing {text}", highlight=False))
+    for table in [layer_table(result), *([model_table(result)] if result.models else [])]:
+        console.print(to_rich(table), crop=False)
+    for path in write_outcome(result, out / "bench"):
+        console.print(str(path), highlight=False)
+    if as_json:
+        _print_json(result.payload())
 
 
 def main() -> None:

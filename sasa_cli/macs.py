@@ -1,9 +1,10 @@
 """Parameters and multiply-accumulates (MACs) of a network, layer by layer, from its spec alone. Imports no torch.
 
 Counted: convolutions, linear layers, the projections of queries, keys and values, q.k and q.r over all k x k places
-(those outside the map too), and a.v. Not counted: whatever works element by element (batch norm, ReLU, softmax,
-sums, pooling) and what depends on parameters alone. Tracing an implementation instead counts how it happens to be
-written: the same layer gives 66 % to 201 % of its MACs in the usual counters.
+(those outside the map too), a.v, and the mixture of values in an attention stem. Not counted: whatever works element
+by element (batch norm, ReLU, softmax, sums, pooling) and what depends on parameters alone. Tracing would count how an
+implementation happens to be written: torch's FlopCounterMode finds 66 %, 117 % or 201 % of the MACs of one layer when
+it is a product and a sum, an einsum, or dense attention with a mask.
 
 All numbers are exact integers. FLOPs are 2 x MACs (paper, footnote 4) and appear only where numbers are printed.
 """
@@ -27,7 +28,7 @@ class Product:
     formula: str
     sizes: tuple[int, ...]
     executed: tuple[int, ...] | None = None
-    """Factors of what the attention backends compute instead, where that is less."""
+    """Factors of what a factored implementation computes instead; None: nothing else."""
 
     @property
     def macs(self) -> int:
@@ -123,9 +124,9 @@ def count_model(
     image = (in_chans, height, width)
     net = _Network(image)
     _stem(net, decided)
-    for stage in range(4):
+    for stage, depth in enumerate(decided.depth):
         net.stage = f"stage{stage + 1}"
-        for block in range(decided.depth[stage]):
+        for block in range(depth):
             stride = 2 if stage > 0 and block == 0 else 1
             _bottleneck(net, f"layer{stage + 1}.{block}", decided, stage, stride)
     net.stage = "classifier"
@@ -221,7 +222,8 @@ def _projections(names: tuple[str, ...], entry: int, shape: tuple[int, ...]) -> 
     return weights, [Product(name, "H W C C_in", (height, width, channels, entry)) for name in names]
 
 
-def _embeddings(spec: AttentionSpec, heads: int, channels: int, offsets: int) -> dict[str, tuple[int, ...]]:
+def _embeddings(spec: AttentionSpec, heads: int, channels: int, offsets: int) -> Weights:
+    """Of row and column offsets, half of a head's channels each."""
     if spec.position != "relative":
         return {}
     shape: tuple[int, ...] = (channels // heads // 2, offsets)

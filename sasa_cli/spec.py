@@ -23,6 +23,8 @@ DEPTHS: dict[str, tuple[int, int, int, int]] = {
     "sasa_resnet38": (2, 3, 5, 2),
     "sasa_resnet50": (3, 4, 6, 3),
 }
+# Settings of attention that an attention stem follows too.
+STEM_SETTINGS = ("position", "content", "embedding")
 STAGE_LETTERS = {"C": "conv", "A": "attention"}
 
 
@@ -218,16 +220,16 @@ class ModelSpec(Section):
         return self.stem
 
     def _canonical_attention(self) -> AttentionSpec:
+        spec = self.attention
         attending = [k for kind, k in zip(self.stages, self.extents, strict=True) if kind == "A"]
+        embedding = spec.embedding if spec.position == "relative" else "shared"
+        if not attending and self.stem.kind == "conv":
+            return AttentionSpec()
         if not attending:
-            position = self.attention.position if self.stem.kind == "attention" else "relative"
-            return AttentionSpec(position=position)
+            return AttentionSpec(position=spec.position, content=spec.content, embedding=embedding)
         extents = tuple(k if kind == "A" else 1 for kind, k in zip(self.stages, self.extents, strict=True))
         extent = attending[0] if len(set(attending)) == 1 else extents
-        update: dict[str, Any] = {"spatial_extent": extent}
-        if self.attention.position != "relative":
-            update["embedding"] = "shared"
-        return self.attention.model_copy(update=update)
+        return spec.model_copy(update={"spatial_extent": extent, "embedding": embedding})
 
 
 def heads_problem(channels: int, heads: int, position: Position) -> str | None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from rich import progress as bars
 from rich.console import Console
 from rich.live import Live
-from rich import progress as bars
 from rich.table import Table
 
 from sasa_cli.launchers.states import RunState, state_of

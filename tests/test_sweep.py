@@ -87,3 +87,11 @@ def test_other_axes_are_part_of_the_label():
 def test_values_that_read_alike_get_different_labels():
     runs = expand("sweep={model.stem: [{kind: attention, heads: 4}, {heads: 4, kind: attention, values: plain}]}")
     assert len({run.label for run in runs}) == 2
+
+
+def test_an_attention_stem_keeps_the_settings_that_it_follows():
+    axes = "{model.attention.position: [relative, none], model.attention.spatial_extent: [3, 7]}"
+    runs = expand("model.stages=CCCC", "model.stem=attention", f"sweep={axes}", "seeds=[0]")
+    assert [run.cell for run in runs] == [{"model.attention.position": position} for position in ("relative", "none")]
+    content = expand("model.stages=CCCC", "model.stem=attention", "model.attention.content=false", "sweep={}")
+    assert content[0].model.attention.content is False

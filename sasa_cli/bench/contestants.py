@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from timm.layers import HaloAttn
+from timm.layers.halo_attn import HaloAttn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sasa_cli.attention import Problem, available_backends, choose_backend, local_attention
 
-HALO_BLOCKS = (8, 7, 4)  # sides of HaloAttn's blocks; the first that divides the map is taken
-LAYOUTS = {"nchw": torch.contiguous_format, "channels-last": torch.channels_last}
 Step = Callable[[], None]
 Layout = Literal["nchw", "channels-last"]
+
+HALO_BLOCKS = (8, 7, 4)  # sides of HaloAttn's blocks; the first that divides the map is taken
+LAYOUTS: dict[Layout, torch.memory_format] = {"nchw": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ def contestants(work: Workload) -> Iterator[Contestant]:
         yield Contestant("auto + projections", layout, _projected_attention)
         yield Contestant("conv3x3", layout, _conv3x3)
     yield Contestant("unfold", "nchw", _unfold)
-    if _halo_block(work):
-        yield Contestant("timm-halo", "nchw", _halo)
+    if block := _halo_block(work):
+        yield Contestant("timm-halo", "nchw", _halo(block))
 
 
 def _backends(work: Workload) -> list[str]:
@@ -93,7 +94,8 @@ def _backends(work: Workload) -> list[str]:
 
 def _heads(maps: Tensor, heads: int) -> Tensor:
     """(B, C, H, W) -> (B, N, D, H, W), a view in any layout."""
-    return maps.unflatten(1, (heads, -1))
+    batch, channels, *rest = maps.shape
+    return maps.view(batch, heads, channels // heads, *rest)
 
 
 def _embeddings(work: Workload) -> tuple[Tensor, Tensor]:
@@ -165,8 +167,8 @@ def _unfold(work: Workload, layout: Layout) -> Step:
         rows, columns = keys.chunk(2, dim=2)
         keys = torch.cat([rows + row[:, None, None, :, None], columns + column[:, None, None, None, :]], dim=2)
         logits = (query[..., None, None] * keys).sum(dim=2)  # (B, N, H, W, k, k)
-        weights = logits.flatten(-2).softmax(-1).unflatten(-1, (k, k))
-        return (weights[:, :, None] * values).sum(dim=(-2, -1)).flatten(1, 2)  # (B, C, H, W)
+        weights = logits.flatten(-2).softmax(-1).view_as(logits)
+        return (weights[:, :, None] * values).sum(dim=(-2, -1)).flatten(1, 2)  # (B, N, D, H, W) -> (B, C, H, W)
 
     return _repeat(forward, [*maps, row, column], layout)
 
@@ -186,12 +188,16 @@ class _Channels(nn.Module):
         return maps[:, self.start : self.stop]
 
 
-def _halo(work: Workload, layout: Layout) -> Step:
+def _halo(block: int) -> Callable[[Workload, Layout], Step]:
     """timm's HaloAttn without its projections: a neighbour of our operator, whose queries see all of their block."""
-    batch, channels, height, width = work.shape
-    block = _halo_block(work)
-    module = HaloAttn(channels, num_heads=work.heads, block_size=block, halo_size=work.spatial_extent // 2)
-    module.q, module.kv = _Channels(0, channels), _Channels(channels, 3 * channels)
-    module.to(device=work.device, dtype=work.dtype)
-    maps = work.random(batch, 3 * channels, height, width)
-    return _repeat(lambda: module(maps), [maps, *module.parameters()], layout)
+
+    def build(work: Workload, layout: Layout) -> Step:
+        batch, channels, height, width = work.shape
+        module = HaloAttn(channels, num_heads=work.heads, block_size=block, halo_size=work.spatial_extent // 2)
+        module.add_module("q", _Channels(0, channels))
+        module.add_module("kv", _Channels(channels, 3 * channels))
+        module.to(device=work.device, dtype=work.dtype)
+        maps = work.random(batch, 3 * channels, height, width)
+        return _repeat(lambda: module(maps), [maps, *module.parameters()], layout)
+
+    return build

@@ -2,19 +2,21 @@
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from sasa_cli import __version__
 from sasa_cli.attention import available_backends, choose_backend
-from sasa_cli.bench.contestants import Contestant, Layout, Workload, contestants
+from sasa_cli.bench.contestants import Layout, Workload, contestants
 from sasa_cli.bench.memory import measure_peaks
 from sasa_cli.bench.timing import Timing, interleaved
 from sasa_cli.bench.whole_model import training_steps
-from sasa_cli.training.environment import device_name
+from sasa_cli.errors import SpecError
+from sasa_cli.spec import heads_problem
+from sasa_cli.training.environment import device_name, resolve_device
 
 Shape = tuple[int, int, int, int]
 # The layers of a ResNet that a 3x3 convolution or attention stands in, as (B, C, H, W).
@@ -23,6 +25,8 @@ LAYERS_32: tuple[Shape, ...] = ((64, 64, 32, 32), (64, 128, 16, 16), (64, 256, 8
 EXTENTS = (3, 7, 11)
 MODEL_IMAGES: Shape = (16, 3, 224, 224)
 MODEL_EXTENT = 7
+MODEL_REPEATS = 7
+MODEL_BUDGET_SECONDS = 90.0
 ALLOCATOR_VARIABLES = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "PYTORCH_CUDA_ALLOC_CONF")
 
 
@@ -39,6 +43,38 @@ class BenchOptions:
     budget_seconds: float = 10.0
     """For each layer and k; at least three rounds are timed whatever they take."""
     whole_model: bool = True
+
+
+def bench_options(
+    shapes: Sequence[str], extents: Sequence[int], heads: int, device: Literal["auto", "cpu", "cuda"]
+) -> BenchOptions:
+    """The options that the command line asks for; whole models are timed unless it picks layers.
+
+    Raises:
+        SpecError: a shape is not four positive numbers, heads do not divide its channels, or an extent is even.
+    """
+    chosen = tuple(_shape(text, heads) for text in shapes)
+    for extent in extents:
+        if extent % 2 == 0:
+            raise SpecError(f"--spatial-extent {extent}: even; a window centred on its pixel needs an odd extent")
+    return BenchOptions(
+        shapes=chosen or LAYERS_224 + LAYERS_32,
+        extents=tuple(extents) or EXTENTS,
+        heads=heads,
+        device=resolve_device(device),
+        whole_model=not chosen,
+    )
+
+
+def _shape(text: str, heads: int) -> Shape:
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise SpecError(f"--shape {text}: allowed are four positive numbers B,C,H,W, as 16,64,56,56")
+    batch, channels, height, width = map(int, parts)
+    problem = heads_problem(channels, heads, "relative")
+    if problem:
+        raise SpecError(f"--shape {text}: --heads {problem}")
+    return batch, channels, height, width
 
 
 @dataclass(frozen=True)
@@ -64,12 +100,14 @@ class BenchResult:
     """All rows, and the machine that they come from."""
 
     environment: dict[str, Any]
+    heads: int
     rows: tuple[Row, ...]
     models: tuple[Row, ...]
 
     def payload(self) -> dict[str, Any]:
         """What `sasa bench --json` prints."""
         return self.environment | {
+            "heads": self.heads,
             "rows": [asdict(row) for row in self.rows],
             "models": [asdict(row) for row in self.models],
         }
@@ -87,58 +125,62 @@ def run_bench(options: BenchOptions, progress: Callable[[str], None]) -> BenchRe
     if options.whole_model:
         progress("training step of ResNet-26")
         models = _model_rows(options)
-    return BenchResult(_environment(options.device), tuple(rows), tuple(models))
+    return BenchResult(_environment(options.device), options.heads, tuple(rows), tuple(models))
 
 
 def _layer_rows(work: Workload, options: BenchOptions) -> list[Row]:
-    entered = list(contestants(work))
-    steps = {f"{each.name} {each.layout}": each.step(work) for each in entered}
+    entered = {(each.name, each.layout): each for each in contestants(work)}
+    steps = {key: each.step(work) for key, each in entered.items()}
     timings = interleaved(steps, work.device, repeats=options.repeats, budget_seconds=options.budget_seconds)
-    best: dict[str, tuple[Contestant, Timing]] = {}
-    for each in entered:
-        timing = timings[f"{each.name} {each.layout}"]
-        if each.name not in best or timing.median_ms < best[each.name][1].median_ms:
-            best[each.name] = (each, timing)
-    del steps
-    peaks = measure_peaks(work, [each for each, _ in best.values()])
+    best = _faster_layouts(timings)
+    steps.clear()  # their tensors are not needed while memory is measured
+    peaks = measure_peaks(work, [entered[name, layout] for name, (layout, _) in best.items()])
     return [
-        _row(each.name, each.layout, _backend_of(each.name, work), work.shape, work.spatial_extent, timing, peak)
-        for (each, timing), peak in zip(best.values(), peaks, strict=True)
+        Row(
+            name=name,
+            layout=layout,
+            backend=_backend_of(name, work),
+            shape=work.shape,
+            spatial_extent=work.spatial_extent,
+            dtype=str(work.dtype).removeprefix("torch."),
+            peak_extra_mib=peak,
+            **asdict(timing),
+        )
+        for (name, (layout, timing)), peak in zip(best.items(), peaks, strict=True)
     ]
+
+
+def _model_rows(options: BenchOptions) -> list[Row]:
+    steps = training_steps(MODEL_IMAGES, MODEL_EXTENT, options.device)
+    timings = interleaved(steps, options.device, repeats=MODEL_REPEATS, budget_seconds=MODEL_BUDGET_SECONDS)
+    return [
+        Row(
+            name=f"ResNet-26 {net}",
+            layout=layout,
+            backend=None,
+            shape=MODEL_IMAGES,
+            spatial_extent=MODEL_EXTENT,
+            dtype="float32",
+            peak_extra_mib=None,
+            **asdict(timing),
+        )
+        for net, (layout, timing) in _faster_layouts(timings).items()
+    ]
+
+
+def _faster_layouts(timings: Mapping[tuple[str, Layout], Timing]) -> dict[str, tuple[Layout, Timing]]:
+    """For each name the layout in which it is faster."""
+    best: dict[str, tuple[Layout, Timing]] = {}
+    for (name, layout), timing in timings.items():
+        if name not in best or timing.median_ms < best[name][1].median_ms:
+            best[name] = (layout, timing)
+    return best
 
 
 def _backend_of(name: str, work: Workload) -> str | None:
     if name.startswith("auto"):
         return choose_backend(work.problem, "auto")
     return name if name in available_backends() else None
-
-
-def _model_rows(options: BenchOptions) -> list[Row]:
-    steps = training_steps(MODEL_IMAGES, MODEL_EXTENT, options.device)
-    named = {f"{net} {layout}": step for (net, layout), step in steps.items()}
-    timings = interleaved(named, options.device, repeats=5, budget_seconds=8 * options.budget_seconds)
-    rows = []
-    for net in dict.fromkeys(net for net, _ in steps):
-        layouts: list[Layout] = [layout for other, layout in steps if other == net]
-        layout = min(layouts, key=lambda each: timings[f"{net} {each}"].median_ms)
-        timing = timings[f"{net} {layout}"]
-        rows.append(_row(f"ResNet-26 {net}", layout, None, MODEL_IMAGES, MODEL_EXTENT, timing, None))
-    return rows
-
-
-def _row(
-    name: str, layout: Layout, backend: str | None, shape: Shape, extent: int, timing: Timing, peak: float | None
-) -> Row:
-    return Row(
-        name=name,
-        layout=layout,
-        backend=backend,
-        shape=shape,
-        spatial_extent=extent,
-        dtype="float32",
-        peak_extra_mib=peak,
-        **asdict(timing),
-    )
 
 
 def _environment(device: torch.device) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -24,11 +25,14 @@ class Timing:
     repeats: int
 
 
+Name = TypeVar("Name")
+
+
 def interleaved(
-    steps: Mapping[str, Callable[[], None]], device: torch.device, *, repeats: int, budget_seconds: float
-) -> dict[str, Timing]:
+    steps: Mapping[Name, Callable[[], None]], device: torch.device, *, repeats: int, budget_seconds: float
+) -> dict[Name, Timing]:
     """Time each step in turn, `repeats` times round, or fewer rounds (at least 3) once the budget is spent."""
-    samples: dict[str, list[float]] = {name: [] for name in steps}
+    samples: dict[Name, list[float]] = {name: [] for name in steps}
     for step in steps.values():
         for _ in range(WARM_UP_STEPS):
             step()
@@ -52,7 +56,7 @@ def _milliseconds(step: Callable[[], None], device: torch.device) -> float:
 
 
 def _summary(times: Sequence[float]) -> Timing:
-    low, median, high = statistics.quantiles(times, n=4) if len(times) > 1 else (times[0],) * 3
+    low, median, high = statistics.quantiles(times, n=4, method="inclusive") if len(times) > 1 else (times[0],) * 3
     return Timing(median, low, high, len(times))
 
 

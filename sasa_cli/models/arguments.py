@@ -1,4 +1,4 @@
-"""The keyword arguments of `timm.create_model` that make a `ModelSpec`, and back."""
+"""The keyword arguments of `timm.create_model` that describe the network: the names of the experiment file."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -25,12 +25,6 @@ def model_spec(name: str, arguments: Mapping[str, Any]) -> ModelSpec:
         return ModelSpec.model_validate({"name": name, "attention": attention, **sections})
     except ValidationError as error:
         raise SpecError("\n".join(_explained(error))) from None
-
-
-def model_kwargs(model: ModelSpec) -> dict[str, Any]:
-    """The arguments beside the name with which `timm.create_model` builds `model`; numbers, text and mappings."""
-    sections = model.model_dump(mode="json", exclude_none=True, exclude={"name", "attention"})
-    return sections | model.attention.model_dump(mode="json")
 
 
 def _explained(error: ValidationError) -> Iterator[str]:

@@ -104,7 +104,8 @@ class LocalSelfAttention(nn.Module):
 
     def _split_heads(self, projected: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, N, D, H, W)``; a view, channels-last or not."""
-        return projected.unflatten(1, (self.spec.heads, self.head_dim))
+        batch, _, height, width = projected.shape
+        return projected.view(batch, self.spec.heads, self.head_dim, height, width)
 
     @property
     def last_problem(self) -> Problem | None:

@@ -19,15 +19,10 @@ class AttentionBottleneck(Bottleneck):
 
     def __init__(self, *args: Any, attention: AttentionSpec, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        replaced = self.conv2
-        self.conv2 = LocalSelfAttention(
-            replaced.in_channels,
-            replaced.out_channels,
-            attention,
-            stride=replaced.stride[0],
-            device=kwargs.get("device"),
-            dtype=kwargs.get("dtype"),
-        )
+        conv = self.conv2
+        factory = {key: kwargs.get(key) for key in ("device", "dtype")}
+        layer = LocalSelfAttention(conv.in_channels, conv.out_channels, attention, stride=conv.stride[0], **factory)
+        self.register_module("conv2", layer)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,21 @@
 """From a spec to a network, and from a network to the backends that its attention layers ran on."""
 
+from typing import Any
+
 import timm
 from torch import nn
 
-from sasa_cli.attention import Problem, choose_backend
-from sasa_cli.models.arguments import model_kwargs
+from sasa_cli.attention import choose_backend
 from sasa_cli.models.attention import LocalSelfAttention
 from sasa_cli.spec import ModelSpec
 
 ANY_DEPTH = "sasa_resnet50"  # the registered name for a network that only `layers` describes
+
+
+def model_kwargs(model: ModelSpec) -> dict[str, Any]:
+    """What `timm.create_model` needs beside the name to build `model`: numbers, text and mappings only."""
+    sections = model.model_dump(mode="json", exclude_none=True, exclude={"name", "attention"})
+    return sections | model.attention.model_dump(mode="json")
 
 
 def build_model(

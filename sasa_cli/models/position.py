@@ -31,9 +31,7 @@ def offset_embedding(
     return nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
 
 
-def sinusoidal_encoding(
-    channels: int, height: int, width: int, *, device: torch.device | str | None = None
-) -> Tensor:
+def sinusoidal_encoding(channels: int, height: int, width: int, *, device: torch.device | str | None = None) -> Tensor:
     """The encoding of Vaswani et al. (2017, section 3.5) in two dimensions, ``(C, H, W)`` in float32.
 
     The first half of the channels encodes the row, the second the column: sine and cosine in turn, of wavelengths

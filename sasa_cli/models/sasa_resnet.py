@@ -1,6 +1,6 @@
 """The networks as timm models: `sasa_resnet26`, `sasa_resnet38` and `sasa_resnet50`."""
 
-from typing import Any
+from typing import Any, cast
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
@@ -38,30 +38,36 @@ class SasaResNet(ResNet):
             _refuse_stem_arguments(kwargs)
             # The one way to tell timm's ResNet that other than 64 channels leave the stem.
             kwargs |= {"stem_type": "deep", "stem_width": cfg.stem_channels // 2}
-        super().__init__(block=stage_blocks(cfg), layers=cfg.depth, channels=cfg.channels, **kwargs)
+        blocks: Any = stage_blocks(cfg)
+        super().__init__(block=blocks, layers=cfg.depth, channels=cfg.channels, **kwargs)
         self.spec = cfg
         if replaced:
             self._replace_stem(device=kwargs.get("device"), dtype=kwargs.get("dtype"))
-        if cfg.small_input:
-            for feature in self.feature_info[1:]:
-                feature["reduction"] //= 4
 
     def _replace_stem(self, **factory: Any) -> None:
         channels, small = self.spec.stem_channels, self.spec.small_input
         if self.spec.stem.kind == "attention":
-            self.conv1 = StemAttention(self.in_chans, channels, self.spec.stem, self.spec.attention, **factory)
-            self.act1 = nn.Identity()
-            self.maxpool = nn.MaxPool2d(BLOCK, ceil_mode=True)
+            stem = StemAttention(self.in_chans, channels, self.spec.stem, self.spec.attention, **factory)
+            self.register_module("conv1", stem)
+            self.register_module("act1", nn.Identity())
+            self.register_module("maxpool", nn.MaxPool2d(BLOCK, ceil_mode=True))
         else:
             kernel, stride = (3, 1) if small else (7, 2)
-            self.conv1 = nn.Conv2d(
-                self.in_chans, channels, kernel, stride=stride, padding=kernel // 2, bias=False, **factory
-            )
-            nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+            conv = nn.Conv2d(self.in_chans, channels, kernel, stride, padding=kernel // 2, bias=False, **factory)
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+            self.register_module("conv1", conv)
         if small:
-            self.maxpool = nn.Identity()
-        if small or self.spec.stem.kind == "attention":
-            self.feature_info[0]["reduction"] = 1
+            self.register_module("maxpool", nn.Identity())
+        self._correct_reductions()
+
+    def _correct_reductions(self) -> None:
+        """How much smaller than the image each feature map is; timm takes a stem of stride 2 and a pool for granted."""
+        before_pool, *stages = cast("list[dict[str, Any]]", self.feature_info)
+        if self.spec.small_input or self.spec.stem.kind == "attention":
+            before_pool["reduction"] = 1
+        if self.spec.small_input:
+            for stage in stages:
+                stage["reduction"] //= 4
 
     def init_weights(self, zero_init_last: bool = True) -> None:
         """Draw new weights, as timm does; attention layers draw their own.

@@ -56,6 +56,8 @@ class StemAttention(nn.Module):
         super().__init__()
         if problem := heads_problem(out_channels, stem.heads, attention.position):
             raise ValueError(f"stem.heads: {problem}")
+        if stem.values == "spatial" and out_channels < 2 * stem.heads:
+            raise ValueError(f"stem.heads: {stem.heads} leaves one channel a head; values 'spatial' need two")
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.stem = stem
         self.attention = attention
@@ -110,8 +112,8 @@ class StemAttention(nn.Module):
             return split
         encoding = sinusoidal_encoding(projected.shape[1], BLOCK, BLOCK, device=projected.device)
         # Channels are dealt out to the heads in turn, so that each head gets rows and columns.
-        dealt = encoding.flatten(1).unflatten(0, (self.head_dim, -1)).permute(1, 2, 0)  # (N, 16, D)
-        return split + dealt[:, None, None].to(split.dtype)
+        dealt = encoding.view(self.head_dim, self.stem.heads, 1, 1, BLOCK**2).permute(1, 2, 3, 4, 0)  # (N, 1, 1, 16, D)
+        return split + dealt.to(split.dtype)
 
     def _split(self, projected: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, N, H / 4, W / 4, 16, D)``: heads, blocks, and the pixels of each block."""
@@ -122,22 +124,11 @@ class StemAttention(nn.Module):
 
     def _logits(self, query: Tensor, key: Tensor | None) -> Tensor:
         """``(B, N, H / 4, W / 4, 16, 16)``: for each pixel of a block, its logit towards each of them."""
-        if key is None:
-            return self._offset_logits(query)
-        logits = query @ key.mT
-        return logits if self.row_embedding is None else logits + self._offset_logits(query)
-
-    def _offset_logits(self, query: Tensor) -> Tensor:
-        """q.r of `_logits`, from one product for each row of the block and one for each column."""
-        place = torch.arange(BLOCK, device=query.device)
-        index = place - place[:, None] + BLOCK - 1  # (4, 4): of query place i and key place a, offset a - i
-        heads = self.stem.heads
-        rows = self.row_embedding.expand(heads, -1, -1)[..., index]  # (N, D / 2, 4, 4)
-        columns = self.column_embedding.expand(heads, -1, -1)[..., index]
-        first, second = query.unflatten(-2, (BLOCK, BLOCK)).chunk(2, dim=-1)  # (B, N, H / 4, W / 4, 4, 4, D / 2) each
-        row_logits = torch.einsum("bnhwijd,ndia->bnhwija", first, rows)
-        column_logits = torch.einsum("bnhwijd,ndjc->bnhwijc", second, columns)
-        return (row_logits.unsqueeze(-1) + column_logits.unsqueeze(-2)).flatten(-2).flatten(-3, -2)
+        if self.row_embedding is None or self.column_embedding is None:
+            relative = query.new_zeros(())
+        else:
+            relative = _offset_logits(query, self.row_embedding, self.column_embedding)
+        return relative if key is None else query @ key.mT + relative
 
     def _value_input(self, x: Tensor) -> Tensor:
         """What the convolution `value` gets so that it computes the values of `stem.values`."""
@@ -145,8 +136,7 @@ class StemAttention(nn.Module):
             return F.pad(x, (1, 2, 1, 2))
         if self.stem.values == "spatial":
             # (sum_m p_m W_V^m) x is one projection of the m images p_m x side by side.
-            batch, channels, height, width = x.shape
-            p = self.mixture_weights().repeat(1, height // BLOCK, width // BLOCK)  # (m, H, W)
+            p = self.mixture_weights().repeat(1, x.shape[2] // BLOCK, x.shape[3] // BLOCK)  # (m, H, W)
             return (p.unsqueeze(1) * x.unsqueeze(1)).flatten(1, 2)  # (B, m C_in, H, W)
         return x
 
@@ -156,8 +146,32 @@ class StemAttention(nn.Module):
         return torch.einsum("md,dab->mab", self.mixture_embedding, places).softmax(dim=0)
 
 
+def _offset_logits(query: Tensor, row_embedding: Tensor, column_embedding: Tensor) -> Tensor:
+    """q.r of all pairs of pixels of a block, from one product for each row of the block and one for each column.
+
+    Args:
+        query: ``(B, N, H / 4, W / 4, 16, D)``.
+        row_embedding: ``(D // 2, 7)`` or ``(N, D // 2, 7)``; index 3 is the query's own row.
+        column_embedding: likewise.
+
+    Returns:
+        ``(B, N, H / 4, W / 4, 16, 16)``.
+    """
+    heads, head_dim = query.shape[1], query.shape[-1]
+    place = torch.arange(BLOCK, device=query.device)
+    index = place - place[:, None] + BLOCK - 1  # (4, 4): offset of place a from the query's place i
+    rows = row_embedding.expand(heads, -1, -1)[..., index]  # (N, D / 2, 4, 4)
+    columns = column_embedding.expand(heads, -1, -1)[..., index]
+    first, second = query.reshape(*query.shape[:4], BLOCK, BLOCK, head_dim).chunk(2, dim=-1)
+    row_logits = torch.einsum("bnhwijd,ndia->bnhwija", first, rows)
+    column_logits = torch.einsum("bnhwijd,ndjc->bnhwijc", second, columns)
+    logits = row_logits.unsqueeze(-1) + column_logits.unsqueeze(-2)  # (B, N, H / 4, W / 4, 4, 4, 4, 4)
+    return logits.flatten(6, 7).flatten(4, 5)
+
+
 def _join_blocks(blocks: Tensor) -> Tensor:
     """``(B, N, H / 4, W / 4, 16, D)`` back to ``(B, N D, H, W)``."""
     batch, heads, rows, columns, _, head_dim = blocks.shape
-    maps = blocks.unflatten(4, (BLOCK, BLOCK)).permute(0, 1, 6, 2, 4, 3, 5)  # (B, N, D, H / 4, 4, W / 4, 4)
+    pixels = blocks.view(batch, heads, rows, columns, BLOCK, BLOCK, head_dim)
+    maps = pixels.permute(0, 1, 6, 2, 4, 3, 5)  # (B, N, D, H / 4, 4, W / 4, 4)
     return maps.reshape(batch, heads * head_dim, rows * BLOCK, columns * BLOCK)

@@ -113,8 +113,10 @@ def _finding(cells: Sequence[Cell]) -> str:
 def _lead(top: Measure, others: Sequence[Measure]) -> str:
     if clear_best([top, *others]) == 0:
         return "Its interval lies above those of all other cells."
-    overlapping = sum(other.half_width is None or other.high >= top.low for other in others)
-    return f"Its interval overlaps that of {overlapping} of the {len(others)} other cells, or they have none."
+    overlapping = sum(other.half_width is not None and other.high >= top.low for other in others)
+    single = sum(other.half_width is None for other in others)
+    text = f"Its interval overlaps those of {overlapping} of the {len(others)} other cells"
+    return f"{text}; {single} have none, with one seed." if single else f"{text}."
 
 
 def _reading(results: Results, cells: Sequence[Cell]) -> Notes:

@@ -12,7 +12,7 @@ HEADERS = ("Parameters", "MACs", "FLOPs (2 x MACs)", "FLOPs executed", "Activati
 NOTES = (
     "FLOPs: convolutions, linear layers, projections, q.k and q.r over all k x k places, a.v; border places counted, "
     "nothing elementwise.",
-    "FLOPs executed: the same with q.r factored into k row and k column products, as the backends compute it.",
+    "FLOPs executed: the same with q.r factored into k row and k column products, as in the window backends.",
     "Activations: elements of layer outputs for one image, with queries, keys and values (4 bytes each in float32).",
 )
 

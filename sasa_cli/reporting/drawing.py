@@ -11,22 +11,28 @@ import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.legend import Legend
+from matplotlib.legend_handler import HandlerBase
 from matplotlib.lines import Line2D
+from matplotlib.offsetbox import OffsetBox
 from matplotlib.transforms import ScaledTranslation, Transform
 
 Dash = Literal["-", ""] | tuple[float, Sequence[float]]
+Fill = Literal["full", "left", "right", "bottom", "top", "none"]
 LegendGroup = tuple[str, Sequence[Artist]]  # a title and the entries under it
 
 INK = "#1a1a1a"  # not black, so that a page can tell it from other colours and set its own
+PAPER = "#ffffff"
 RULE = "#d0d0d0"
 BACKGROUND = "background"
 WIDTH_INCHES = 5.5  # text width of a NeurIPS page
 PNG_DPI = 200
 
 # Okabe & Ito's colours, which stay apart under every common colour blindness; without their yellow, which is too
-# pale for lines on white. Markers and dashes say the same again for prints in grey.
+# pale for lines on white. Markers say the same again for prints in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", INK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "*")
+FILLS: tuple[Fill, ...] = ("full", "none", "left", "bottom", "right", "top")
 DASHES: tuple[Dash, ...] = (
     "-",
     (0, (5, 2)),
@@ -86,23 +92,37 @@ def canvas(height_inches: float = 3.0) -> Iterator[tuple[Canvas, Axes]]:
         yield figure, figure.add_subplot()
 
 
-def dodge(axes: Axes, index: int, count: int, points: float = 4.0) -> Transform:
-    """Moves series `index` of `count` a few points sideways, so that error bars at the same place stay readable."""
-    offset = (index - (count - 1) / 2) * min(points, 40 / count)
+def dodge(axes: Axes, index: int, count: int, spread: float) -> Transform:
+    """Moves number `index` of `count` sideways, `spread` typographic points apart, so that bars stay readable."""
+    offset = (index - (count - 1) / 2) * min(spread, 40 / count)
     figure = axes.get_figure(root=True)
     assert figure is not None
     return axes.transData + ScaledTranslation(offset / 72, 0, figure.dpi_scale_trans)
 
 
+class _TitleHandler(HandlerBase):
+    """An entry without a symbol, so that its text begins where the symbols of the others do."""
+
+    def legend_artist(self, legend: Legend, orig_handle: Artist, fontsize: float, handlebox: OffsetBox) -> Artist:
+        handlebox.width = -legend.handletextpad * fontsize
+        return orig_handle
+
+
+class _Title(Line2D):
+    """The title of a group of entries."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__([], [], label=text)
+
+
 def legend(figure: Canvas, groups: Sequence[LegendGroup]) -> None:
     """Beside the axes, where it can collide with nothing."""
-    handles = [handle for title, entries in groups for handle in (Line2D([], [], linestyle="", label=title), *entries)]
+    handles = [handle for title, entries in groups for handle in (_Title(title), *entries)]
     if not handles:
         return
-    drawn = figure.legend(handles=handles, loc="outside right upper")
-    for text in drawn.get_texts():
-        if text.get_text() in {title for title, _ in groups}:
-            text.set_x(-20)
+    drawn = figure.legend(handles=handles, loc="outside right upper", handler_map={_Title: _TitleHandler()})
+    for handle, text in zip(handles, drawn.get_texts(), strict=True):
+        if isinstance(handle, _Title):
             text.set_fontweight("bold")
 
 
@@ -123,11 +143,12 @@ def to_png(figure: Canvas) -> bytes:
 
 
 def inline_svg(svg: str, prefix: str, label: str) -> str:
-    """An SVG file as an element of a page: no header, transparent, ids of its own, ink in the colour of the page."""
+    """An SVG file as an element of a page: no header, ids of its own, and the page's own ink and paper."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"\s*<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(rf'<g id="{BACKGROUND}">.*?</g>', "", body, count=1, flags=re.DOTALL)
     body = re.sub(r'\bid="', f'id="{prefix}-', body)
     body = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", body)
-    body = body.replace(INK, "currentColor")
+    for colour, name in ((INK, "currentColor"), (PAPER, "var(--paper)"), (RULE, "var(--rule)")):
+        body = body.replace(colour, name)
     return body.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1).strip()

@@ -10,8 +10,16 @@ from matplotlib.transforms import Transform
 
 from sasa_cli.reporting.aggregate import HEADLINE, Axis, Cell, run_top1, value_text
 from sasa_cli.reporting.document import Figure
-from sasa_cli.reporting.drawing import canvas, dodge, legend, to_png, to_svg
-from sasa_cli.reporting.looks import LEVEL_DASH, Look, by_colour, by_colour_and_mark, setting
+from sasa_cli.reporting.drawing import INK, canvas, dodge, legend, to_png, to_svg
+from sasa_cli.reporting.looks import (
+    LEVEL_DASH,
+    Grouping,
+    Look,
+    by_colour,
+    by_colour_and_fill,
+    colour_axis_first,
+    setting,
+)
 from sasa_cli.reporting.quantities import headed, interval, unit_of
 
 MARKS = "Markers: means over seeds. Bars: 95 % t intervals of the means. Small dots: single seeds."
@@ -24,59 +32,77 @@ COSTS: tuple[tuple[str, str, Callable[[Cell], int]], ...] = (
 def figures_of(cells: Sequence[Cell], axes: Sequence[Axis]) -> list[Figure]:
     """All figures that the finished runs give; one whose axis does not vary is not made."""
     shown = [cell for cell in cells if cell.records]
-    figures = [
-        _against_axis(shown, axis, [other for other in axes if other is not axis])
-        for axis in axes
-        if len({value_text(cell.values[axis.key]) for cell in shown if axis.key in cell.values}) > 1
-    ]
+    ordered = colour_axis_first(axes)
+    figures = []
+    for axis in axes:
+        if len({value_text(cell.values[axis.key]) for cell in shown if axis.key in cell.values}) > 1:
+            figures.append((_over_numbers if axis.numeric else _over_categories)(shown, axis, ordered))
     for name, title, cost in COSTS:
         if len(set(map(cost, shown))) > 1:
-            figures.append(_against_cost(shown, axes, name, title, cost))
+            figures.append(_over_cost(shown, ordered, name, title, cost))
     trained = [cell for cell in shown if len(cell.curve()) > 1]
     if trained:
-        figures.append(_training_curves(trained, axes))
+        figures.append(_training_curves(trained, ordered))
     return figures
 
 
-def _against_axis(cells: Sequence[Cell], axis: Axis, others: Sequence[Axis]) -> Figure:
-    """Lines over a numeric axis, dots over any other; one series for each setting of the other axes."""
-    grouping = by_colour(cells, others)
+def _over_numbers(cells: Sequence[Cell], axis: Axis, axes: Sequence[Axis]) -> Figure:
+    """A line for each setting of the other axes; a level for a cell that has no place on this one."""
+    grouping = by_colour(cells, [other for other in axes if other is not axis])
     placed = [cell for cell in cells if axis.key in cell.values]
     levels = [cell for cell in cells if axis.key not in cell.values]
     names = list(dict.fromkeys(map(grouping.name, placed)))
-    ticks = {value_text(value): float(value) if axis.numeric else float(i) for i, value in enumerate(axis.values)}
     with canvas() as (figure, plot):
         for index, name in enumerate(names):
-            points = [(ticks[setting(cell, [axis])], cell) for cell in placed if grouping.name(cell) == name]
+            points = [(float(cell.values[axis.key]), cell) for cell in placed if grouping.name(cell) == name]
             points.sort(key=lambda point: point[0])
-            _points(plot, points, grouping.look(points[0][1]), dodge(plot, index, len(names)), joined=axis.numeric)
+            _points(plot, points, grouping.look(points[0][1]), dodge(plot, index, len(names), 4), joined=True)
         for cell in levels:
             _level(plot, cell, grouping.look(cell))
-        plot.set_xticks(list(ticks.values()), list(ticks))
+        plot.set_xticks(list(axis.values), list(map(value_text, axis.values)))
         _label(plot, axis.title, "Test top-1 (%)")
-        if not axis.numeric:
-            _make_room(plot, list(ticks))
-        only_level = set(map(grouping.name, levels)) - set(names)
-        legend(figure, grouping.legend(markers=True, lines=axis.numeric, levels=only_level))
+        legend(figure, grouping.legend(markers=True, lines=True, levels=set(map(grouping.name, levels)) - set(names)))
         without = f" Broken line and band: {', '.join(cell.label for cell in levels)}, where it has no effect."
-        return _figure(
-            figure,
-            name=f"accuracy-by-{axis.slug}",
-            title=f"Accuracy against {axis.title.lower()}",
-            caption=f"Test top-1 of the last epoch. {MARKS}{without if levels else ''}",
-            alt=_alt(axis.title, [(cell, setting(cell, [axis])) for cell in cells]),
-        )
+        return _axis_figure(figure, axis, cells, without if levels else "")
 
 
-def _against_cost(
+def _over_categories(cells: Sequence[Cell], axis: Axis, axes: Sequence[Axis]) -> Figure:
+    """A point for each cell above the name of its value."""
+    is_colour = axis is axes[0]
+    grouping = by_colour_and_fill(cells, axes if is_colour else [other for other in axes if other is not axis])
+    names = list(map(value_text, axis.values))
+    with canvas() as (figure, plot):
+        placed = [(float(names.index(setting(cell, [axis]))), cell) for cell in cells if axis.key in cell.values]
+        _side_by_side(plot, placed, grouping, spread=9)
+        for cell in cells:
+            if axis.key not in cell.values:
+                _level(plot, cell, grouping.look(cell))
+        plot.set_xticks(range(len(names)), names)
+        _label(plot, axis.title, "Test top-1 (%)")
+        _make_room(plot, names)
+        groups = grouping.legend(markers=True, lines=False)
+        legend(figure, [group for group in groups if group[0] != axis.title])
+        return _axis_figure(figure, axis, cells, "")
+
+
+def _axis_figure(canvas: Canvas, axis: Axis, cells: Sequence[Cell], more: str) -> Figure:
+    return _figure(
+        canvas,
+        name=f"accuracy-by-{axis.slug}",
+        title=f"Accuracy against {axis.title.lower()}",
+        caption=f"Test top-1 of the last epoch. {MARKS}{more}",
+        alt=_alt(axis.title, [(cell, setting(cell, [axis])) for cell in cells]),
+    )
+
+
+def _over_cost(
     cells: Sequence[Cell], axes: Sequence[Axis], name: str, title: str, cost: Callable[[Cell], int]
 ) -> Figure:
-    """A point for each cell; colour tells the first axis, the marker the others."""
-    grouping = by_colour_and_mark(cells, axes)
+    """A point for each cell; colour and marker tell the first axis, the filling the others."""
+    grouping = by_colour_and_fill(cells, axes)
     factor, unit = unit_of([cost(cell) for cell in cells])
     with canvas() as (figure, plot):
-        for cell in cells:
-            _points(plot, [(cost(cell) / factor, cell)], grouping.look(cell), plot.transData, joined=False)
+        _side_by_side(plot, [(cost(cell) / factor, cell) for cell in cells], grouping, spread=4)
         _label(plot, headed(title, unit), "Test top-1 (%)")
         plot.xaxis.set_major_locator(MaxNLocator(6))
         legend(figure, grouping.legend(markers=True, lines=False))
@@ -84,22 +110,30 @@ def _against_cost(
             figure,
             name=f"accuracy-by-{name}",
             title=f"Accuracy against {title if title == 'FLOPs' else title.lower()}",
-            caption=f"Test top-1 of the last epoch. {MARKS}",
+            caption=f"Test top-1 of the last epoch. {MARKS} Cells of equal cost stand side by side.",
             alt=_alt(title, [(cell, f"{cost(cell) / factor:.3g} {unit}") for cell in cells]),
         )
 
 
 def _training_curves(cells: Sequence[Cell], axes: Sequence[Axis]) -> Figure:
-    """A line for each cell; colour tells the first axis, dashes the others."""
-    grouping = by_colour_and_mark(cells, axes)
+    """A line for each cell; colour and marker tell the first axis, dashes the others."""
+    grouping = by_colour_and_fill(cells, axes)
     with canvas(3.3) as (figure, plot):
         for cell in cells:
             look = grouping.look(cell)
             epochs, top1 = zip(*cell.curve(), strict=True)
-            plot.plot(epochs, top1, color=look.colour, linestyle=look.dash)
+            plot.plot(
+                epochs,
+                top1,
+                color=look.colour,
+                linestyle=look.dash,
+                marker=look.marker,
+                markersize=3.5,
+                markevery=max(1, len(epochs) // 8),
+            )
         plot.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         _label(plot, "Epoch", "Val top-1 (%)")
-        legend(figure, grouping.legend(markers=False, lines=True))
+        legend(figure, grouping.legend(markers=True, lines=True))
         return _figure(
             figure,
             name="training-curves",
@@ -111,6 +145,14 @@ def _training_curves(cells: Sequence[Cell], axes: Sequence[Axis]) -> Figure:
         )
 
 
+def _side_by_side(plot: Axes, points: Sequence[tuple[float, Cell]], grouping: Grouping, spread: float) -> None:
+    """Single points; those at the same place move apart by `spread` typographic points."""
+    for x, cell in points:
+        equals = [other for place, other in points if place == x]
+        shift = dodge(plot, equals.index(cell), len(equals), spread)
+        _points(plot, [(x, cell)], grouping.look(cell), shift, joined=False)
+
+
 def _points(
     plot: Axes, points: Sequence[tuple[float, Cell]], look: Look, transform: Transform, *, joined: bool
 ) -> None:
@@ -118,20 +160,20 @@ def _points(
     for x, cell in points:
         tops = [top1 for run in cell.runs if (top1 := run_top1(run, HEADLINE)) is not None]
         if len(tops) > 1:
-            plot.scatter(
-                [x] * len(tops), tops, color=look.colour, s=6, linewidths=0, alpha=0.55, transform=transform, zorder=2.2
-            )
+            plot.scatter([x] * len(tops), tops, s=3, color=INK, linewidths=0, transform=transform, zorder=3)
     measures = [measure for _, cell in points if (measure := cell.top1(HEADLINE)) is not None]
+    for (x, _), measure in zip(points, measures, strict=True):
+        plot.update_datalim([(x, measure.low), (x, measure.high)])
     plot.errorbar(
         [x for x, _ in points],
         [measure.mean for measure in measures],
         yerr=[math.nan if measure.half_width is None else measure.half_width for measure in measures],
         color=look.colour,
-        marker=look.marker,
         linestyle=look.dash if joined else "none",
         elinewidth=0.8,
         transform=transform,
         zorder=2.5,
+        **look.marker_style,
     )
 
 
@@ -145,7 +187,8 @@ def _level(plot: Axes, cell: Cell, look: Look) -> None:
 
 
 def _label(plot: Axes, x_label: str, y_label: str) -> None:
-    """Labels, and no room for accuracies that cannot be."""
+    """Labels and limits, without room for accuracies that cannot be."""
+    plot.autoscale_view()
     plot.set_xlabel(x_label)
     plot.set_ylabel(y_label)
     low, high = plot.get_ylim()

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from sasa_cli.reporting.document import Block, Document, Figure, LinkedTable
 from sasa_cli.reporting.drawing import inline_svg
+from sasa_cli.reporting.formats import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -27,7 +28,7 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"kind": _kind, "svg": _svg, "measure": _measure, "slug": _slug}
+    environment.filters |= {"kind": _kind, "svg": _svg, "measure": _measure, "digits": _digits, "slug": _slug}
     return environment
 
 
@@ -45,6 +46,11 @@ def _measure(text: str) -> tuple[str, str] | None:
     """Mean and half-width apart, so that both line up below each other."""
     mean, sign, half_width = text.partition(" ± ")
     return (mean, half_width) if sign else None
+
+
+def _digits(table: Table) -> int:
+    """Length of the longest half-width: all take its room, so that means line up."""
+    return max((len(parts[1]) for row in table.rows for text in row if (parts := _measure(text))), default=0)
 
 
 def _slug(text: str) -> str:

@@ -1,13 +1,13 @@
-"""Which colour, marker and dash stands for which setting of the sweep, and the legend that says so."""
+"""Which colour, marker, filling and dash stands for which setting of the sweep, and the legend that says so."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from matplotlib.lines import Line2D
 
 from sasa_cli.reporting.aggregate import Axis, Cell, value_text
-from sasa_cli.reporting.drawing import COLOURS, DASHES, INK, MARKERS, Dash, LegendGroup
+from sasa_cli.reporting.drawing import COLOURS, DASHES, FILLS, INK, MARKERS, PAPER, Dash, Fill, LegendGroup
 
 ANY = "any"  # in place of the value of an axis without effect: a net of convolutions is the same at any extent
 T = TypeVar("T")
@@ -21,50 +21,68 @@ class Look:
 
     colour: str
     marker: str
+    fill: Fill
     dash: Dash
+
+    @property
+    def marker_style(self) -> dict[str, Any]:
+        """Keywords of a line; an open marker hides the error bar behind it."""
+        face = {"markerfacecolor": PAPER} if self.fill == "none" else {"fillstyle": self.fill}
+        return {"marker": self.marker, "markerfacecoloralt": PAPER, **face}
+
+    def handle(self, name: str, *, markers: bool, lines: bool) -> Line2D:
+        """Its entry in a legend."""
+        style = self.marker_style if markers else {}
+        return Line2D([], [], label=name, color=self.colour, linestyle=self.dash if lines else "", **style)
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """Settings told by colour, and settings told by marker and dash; without the latter, those repeat the colour."""
+    """Settings told by colour and marker, and settings told by filling and dash.
+
+    Without the latter, dashes repeat the colours, so that lines can be told apart in print without colour.
+    """
 
     colour_title: str
     colours: tuple[str, ...]
-    mark_title: str
-    marks: tuple[str, ...]
+    fill_title: str
+    fills: tuple[str, ...]
     places: dict[str, tuple[int, int]]
-    """By the cell's hash: index of its colour, and of its marker and dash."""
+    """By the cell's hash: indices of its settings in `colours` and `fills`."""
 
     def name(self, cell: Cell) -> str:
         """The setting that the cell's colour stands for."""
         return self.colours[self.places[cell.cell_hash][0]]
 
     def look(self, cell: Cell) -> Look:
-        """No two cells of different settings look alike, up to seven settings by nine."""
-        colour, mark = self.places[cell.cell_hash]
-        return Look(_nth(COLOURS, colour), _nth(MARKERS, mark), _nth(DASHES, mark))
+        """The same for cells of the same settings."""
+        colour, fill = self.places[cell.cell_hash]
+        return self._look(colour, fill)
 
     def legend(self, *, markers: bool, lines: bool, levels: Collection[str] = ()) -> list[LegendGroup]:
-        """A group of entries for the colours and one for the marks, each where there is more than one.
+        """A group of entries for the colours and one for the fillings, each where there is more than one.
 
         Args:
             markers: The figure has markers.
             lines: The figure has lines.
             levels: Settings that the figure shows as a level line only.
         """
-
-        def entry(name: str, colour: str, mark: int) -> Line2D:
-            if name in levels:
-                return Line2D([], [], color=colour, linestyle=LEVEL_DASH, label=name)
-            marker = _nth(MARKERS, mark) if markers else ""
-            dash = _nth(DASHES, mark) if lines else ""
-            return Line2D([], [], color=colour, marker=marker, linestyle=dash, label=name)
-
-        apart = bool(self.marks)
-        colours = [entry(name, _nth(COLOURS, i), 0 if apart else i) for i, name in enumerate(self.colours)]
-        marks = [entry(name, INK, i) for i, name in enumerate(self.marks)]
-        groups = ((self.colour_title, colours), (self.mark_title, marks))
+        colours = [
+            replace(self._look(i, 0), dash=LEVEL_DASH).handle(name, markers=False, lines=True)
+            if name in levels
+            else self._look(i, 0).handle(name, markers=markers, lines=lines)
+            for i, name in enumerate(self.colours)
+        ]
+        fills = [
+            replace(self._look(0, i), colour=INK).handle(name, markers=markers and not lines, lines=lines)
+            for i, name in enumerate(self.fills)
+        ]
+        groups = ((self.colour_title, colours), (self.fill_title, fills))
         return [(title, entries) for title, entries in groups if len(entries) > 1]
+
+    def _look(self, colour: int, fill: int) -> Look:
+        dash = fill if self.fills else colour
+        return Look(_nth(COLOURS, colour), _nth(MARKERS, colour), _nth(FILLS, fill), _nth(DASHES, dash))
 
 
 def setting(cell: Cell, axes: Sequence[Axis]) -> str:
@@ -75,27 +93,32 @@ def setting(cell: Cell, axes: Sequence[Axis]) -> str:
 def by_colour(cells: Sequence[Cell], axes: Sequence[Axis]) -> Grouping:
     """A look for each setting along `axes`."""
     names = [setting(cell, axes) for cell in cells]
-    return _grouping(cells, _titles(axes), names, "", None)
+    return _grouping(cells, _titles(axes), names, "", [])
 
 
-def by_colour_and_mark(cells: Sequence[Cell], axes: Sequence[Axis]) -> Grouping:
-    """A look for each cell: colour for the first axis, marker and dash for the others."""
+def colour_axis_first(axes: Sequence[Axis]) -> list[Axis]:
+    """Colours say what has no order: they go to the first axis that is not numeric, where there is one."""
+    return sorted(axes, key=lambda axis: axis.numeric)
+
+
+def by_colour_and_fill(cells: Sequence[Cell], axes: Sequence[Axis]) -> Grouping:
+    """A look for each cell: colour and marker for the first axis, filling and dash for the others."""
     if not axes:
-        return _grouping(cells, "Cell", [cell.label for cell in cells], "", None)
+        return _grouping(cells, "Cell", [cell.label for cell in cells], "", [])
     names = [setting(cell, axes[:1]) for cell in cells]
-    marks = [setting(cell, axes[1:]) for cell in cells] if len(axes) > 1 else None
-    return _grouping(cells, _titles(axes[:1]), names, _titles(axes[1:]), marks)
+    fills = [setting(cell, axes[1:]) for cell in cells] if len(axes) > 1 else []
+    return _grouping(cells, _titles(axes[:1]), names, _titles(axes[1:]), fills)
 
 
 def _grouping(
-    cells: Sequence[Cell], colour_title: str, names: Sequence[str], mark_title: str, marks: Sequence[str] | None
+    cells: Sequence[Cell], colour_title: str, names: Sequence[str], fill_title: str, fills: Sequence[str]
 ) -> Grouping:
-    colours, shapes = tuple(dict.fromkeys(names)), tuple(dict.fromkeys(marks or ()))
+    colours, fillings = tuple(dict.fromkeys(names)), tuple(dict.fromkeys(fills))
     places = {
-        cell.cell_hash: (colours.index(name), shapes.index(mark) if marks else colours.index(name))
-        for cell, name, mark in zip(cells, names, marks or names, strict=True)
+        cell.cell_hash: (colours.index(names[i]), fillings.index(fills[i]) if fills else 0)
+        for i, cell in enumerate(cells)
     }
-    return Grouping(colour_title, colours, mark_title, shapes, places)
+    return Grouping(colour_title, colours, fill_title, fillings, places)
 
 
 def _titles(axes: Sequence[Axis]) -> str:

@@ -2,7 +2,7 @@
 
 `checkpoint.pt` and `best.pt` keep the weights under `state_dict` and their moving average under `state_dict_ema`,
 where timm looks for them, so that `timm.create_model(..., checkpoint_path=...)` reads both. Files are read without
-unpickling objects. No random state is kept: every update is seeded from the run's seed, its epoch and its step.
+unpickling objects. No random state is kept: each epoch is seeded anew from the run's seed.
 """
 
 import io

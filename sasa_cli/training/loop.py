@@ -17,7 +17,7 @@ from sasa_cli.training.optimization import Objective
 
 # Reading the loss makes the program wait for a GPU, so there it is read for many steps at once.
 STEPS_BETWEEN_LOSSES = {"cpu": 1, "cuda": 50}
-UPDATE_STREAM = 1  # sets these seeds apart from those of the batches
+TRAINING_STREAM = 1  # sets its seeds apart from those of the batches
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,9 @@ class TrainedEpoch:
     seconds: float
 
 
-def update_seeds(seed: int, epoch: int, steps: int) -> list[int]:
-    """A seed for each update of an epoch (0: for the first weights), from the run's seed."""
-    seeds: list[int] = np.random.SeedSequence((seed, epoch, UPDATE_STREAM)).generate_state(steps).tolist()
-    return seeds
+def seed_epoch(seed: int, epoch: int) -> None:
+    """Seed all generators of random numbers for one epoch of the run `seed`; epoch 0 is for the first weights."""
+    random_seed(int(np.random.SeedSequence((seed, epoch, TRAINING_STREAM)).generate_state(1)[0]))
 
 
 def train_epoch(
@@ -65,27 +64,41 @@ def train_epoch(
         NonFiniteLossError: a loss is NaN or infinite; names the step.
     """
     started = time.perf_counter()
-    steps = len(loader)
+    steps, images_seen = len(loader), 0
+    losses = _Losses(epoch)
     interval = STEPS_BETWEEN_LOSSES[objective.precision.device.type]
-    mean_loss, unread, images_seen = AverageMeter(), [], 0
     state.model.train()
     loader.set_epoch(epoch)
-    for step, ((images, labels), update_seed) in enumerate(
-        zip(loader, update_seeds(seed, epoch, steps), strict=True), 1
-    ):
-        random_seed(update_seed)
+    for step, (images, labels) in enumerate(loader, 1):
+        if step == 1:  # not before, because the start of a loader draws a random number, sometimes
+            seed_epoch(seed, epoch)
         lr = state.optimizer.param_groups[0]["lr"]
-        unread.append(_update(state, objective, images, labels, clip_grad_norm))
+        losses.unread.append(_update(state, objective, images, labels, clip_grad_norm))
         state.schedule.step_update((epoch - 1) * steps + step)
         images_seen += len(images)
-        if len(unread) == interval or step == steps:
-            for place, loss in enumerate(torch.stack(unread).tolist(), step - len(unread) + 1):
-                if not math.isfinite(loss):
-                    raise NonFiniteLossError(f"the loss is {loss} in epoch {epoch}, step {place}", epoch, place)
-                mean_loss.update(loss)
-            report(step, mean_loss.val)
-            unread.clear()
-    return TrainedEpoch(mean_loss.avg, lr, images_seen, time.perf_counter() - started)
+        if step % interval == 0 or step == steps:
+            report(step, losses.read())
+    return TrainedEpoch(losses.meter.avg, lr, images_seen, time.perf_counter() - started)
+
+
+class _Losses:
+    """The losses of an epoch, left on the device until they are read."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.meter = AverageMeter()
+        self.unread: list[Tensor] = []
+
+    def read(self) -> float:
+        """Read the new losses; gives the last. Raises `NonFiniteLossError`."""
+        for loss in torch.stack(self.unread).tolist():
+            self.meter.update(loss)
+            if not math.isfinite(loss):
+                step = self.meter.count
+                raise NonFiniteLossError(f"the loss is {loss} in epoch {self.epoch}, step {step}", self.epoch, step)
+        self.unread.clear()
+        last: float = self.meter.val
+        return last
 
 
 def _update(

@@ -1,7 +1,7 @@
 """How weights are updated: optimizer, learning rate, loss, mixing of images and precision, all of them timm's.
 
-Weight decay acts on matrices and convolution kernels only: timm leaves out whatever has one dimension (batch norm
-and biases) and what a model names in `no_weight_decay`.
+Weight decay acts on convolution kernels, matrices and relative embeddings: timm leaves out whatever has one dimension
+(batch norm and biases) and what a model names in `no_weight_decay`.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """Train one run: from its spec to its folder, resumable at any time.
 
 The same spec, seed, versions, device and number of threads give the same numbers, whether the run was interrupted or
-not: first weights, batches and every update are seeded from the run's seed, the epoch and the step.
+not: the first weights, the batches and the updates of each epoch are seeded from the run's seed and the epoch.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ def train_run(
         progress: Called after updates, and with a row after each epoch. An exception from it ends the run.
 
     Raises:
-        SpecError: this machine cannot do what is asked; nothing has been written.
+        SpecError: this machine, or these images, cannot do what is asked.
         DataError: images are missing or broken.
         LockedError: another process is training this run.
         RunError: anything else.
@@ -82,7 +82,7 @@ def _first_record(spec: RunSpec, earlier: RunRecord | None) -> RunRecord:
     """The record of a run that is about to train; goes on from an earlier session's."""
     if earlier is not None:
         if earlier.run_id != spec.run_id:
-            raise RunError(f"the folder of run {spec.run_id} holds run {earlier.run_id}; start anew with --fresh")
+            raise RunError(f"the folder of {spec.run_id} holds the record of {earlier.run_id}; start anew with --fresh")
         return earlier.model_copy(update={"status": "running", "error": None})
     count = count_model(spec.model, image_size=spec.data.image_size, num_classes=number_of_classes(spec.data))
     return RunRecord(

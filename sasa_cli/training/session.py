@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from timm.utils import ModelEmaV3, NativeScaler, random_seed
+from timm.utils import ModelEmaV3, NativeScaler
 from torch import nn
 
 from sasa_cli.data.catalog import check_available
@@ -20,7 +20,7 @@ from sasa_cli.training.checks import check_pairs
 from sasa_cli.training.environment import capture_environment, peak_memory_mib
 from sasa_cli.training.evaluation import evaluate
 from sasa_cli.training.journal import Journal
-from sasa_cli.training.loop import TrainedEpoch, train_epoch, update_seeds
+from sasa_cli.training.loop import TrainedEpoch, seed_epoch, train_epoch
 from sasa_cli.training.optimization import Objective, Precision, create_optimizer, create_schedule
 from sasa_cli.training.progress import EpochRow, Progress, best_row, metrics_csv
 
@@ -46,6 +46,8 @@ class Session:
         self.device = device
         self.listener = listener
         self.precision = Precision.of(spec.recipe, device)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
         self.journal.log(f"start of {spec.run_id}, {spec.recipe.epochs} epochs")
         self._record_environment()
         self.splits = self._load_splits(data_dir)
@@ -64,7 +66,8 @@ class Session:
         for name, value in environment.model_dump(exclude={"backends"}).items():
             before = value if earlier is None else getattr(earlier, name)
             self.journal.log(f"{name}: {value}" + (f" (was {before} before)" if before != value else ""))
-        self.journal.update(environment=environment)
+        backends = {} if earlier is None else earlier.backends
+        self.journal.update(environment=environment.model_copy(update={"backends": backends}))
 
     def _load_splits(self, data_dir: Path | None) -> Splits:
         check_available(self.spec.data, data_dir)
@@ -83,7 +86,7 @@ class Session:
 
     def _new_state(self) -> TrainingState:
         recipe = self.spec.recipe
-        random_seed(update_seeds(self.spec.seed, 0, 1)[0])
+        seed_epoch(self.spec.seed, 0)
         model = build_model(self.spec.model, self.splits.num_classes, drop_path_rate=recipe.drop_path_rate)
         model.to(self.device).to(memory_format=self.precision.memory_format)
         optimizer = create_optimizer(model, recipe)

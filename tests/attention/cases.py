@@ -73,16 +73,14 @@ class Case:
         return local_attention(*inputs, **settings, backend=backend)
 
     def output_and_gradients(self, inputs: Inputs, backend: str) -> dict[str, Tensor]:
+        """The result and its gradients by name, for one fixed random gradient of the result."""
         output = self.attend(inputs, backend)
-        used = {
-            name: tensor
-            for name, tensor in inputs._asdict().items()
-            if tensor is not None and (name != "key" or self.content)
-        }
+        given = {name: tensor for name, tensor in inputs._asdict().items() if tensor is not None}
         random = torch.Generator().manual_seed(1)
         grad_output = torch.randn(self.shape, dtype=torch.float64, generator=random).to(output.dtype)
-        gradients = torch.autograd.grad(output, list(used.values()), grad_output)
-        return {"output": output.detach(), **dict(zip(used, gradients, strict=True))}
+        # Tensors that the settings leave unused have a zero gradient.
+        gradients = torch.autograd.grad(output, list(given.values()), grad_output, materialize_grads=True)
+        return {"output": output.detach(), **dict(zip(given, gradients, strict=True))}
 
 
 def computes(backend: str, problem: Problem) -> bool:

@@ -132,9 +132,7 @@ def test_reader_without_its_package_is_a_data_error(monkeypatch: pytest.MonkeyPa
         check_available(DataSpec(name="wds/flowers", num_classes=5), None)
 
 
-def test_built_in_data_is_always_there_but_not_cut_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_built_in_data_is_always_there_but_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_available(DataSpec(), None)
     cut = tmp_path / "images.npz"
     cut.write_bytes(files.BUILT_IN_FILE.read_bytes()[:1000])
@@ -144,5 +142,5 @@ def test_built_in_data_is_always_there_but_not_cut_off(
 
 
 def test_what_the_system_refuses_is_a_data_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read: .*nothing"), as_data_error():
+    with pytest.raises(DataError, match=r"cannot be read: .*nothing"), as_data_error():
         (tmp_path / "nothing").read_bytes()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from sasa_cli.data.catalog import known_data
-from sasa_cli.data.files import BUILT_IN_FILE
 from sasa_cli.data.fashion_mnist_mini.make import make
+from sasa_cli.data.files import BUILT_IN_FILE
 from sasa_cli.data.splits import load_splits
 from sasa_cli.spec import DataSpec
 

@@ -56,7 +56,7 @@ def test_wrong_label_in_a_cifar_file_is_named(cifar_root: Callable[..., Path]) -
     content = bytearray(path.read_bytes())
     content[3073 * 4] = 10
     path.write_bytes(content)
-    with pytest.raises(DataError, match="data_batch_2.bin: broken: image 4 has label 10, expected 0 to 9"):
+    with pytest.raises(DataError, match=r"data_batch_2.bin: broken: image 4 has label 10, expected 0 to 9"):
         read_source(DataSpec(name="cifar10"), root)
 
 
@@ -68,7 +68,7 @@ class Attack:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"not a pickle", "broken: "),
+        (b"not a pickle", "invalid load key"),
         (pickle.dumps({"data": np.zeros((2, 3072), np.uint8)}, protocol=2), "KeyError: 'labels'"),
         (pickle.dumps({"data": np.zeros((2, 3000), np.uint8), "labels": [1, 2]}, protocol=2), "cannot reshape"),
         (
@@ -78,9 +78,7 @@ class Attack:
         (pickle.dumps(Attack(), protocol=2), "__builtin__.eval does not belong into CIFAR"),
     ],
 )
-def test_broken_pickle_is_named_and_runs_nothing(
-    cifar_root: Callable[..., Path], content: bytes, reason: str
-) -> None:
+def test_broken_pickle_is_named_and_runs_nothing(cifar_root: Callable[..., Path], content: bytes, reason: str) -> None:
     root = cifar_root("cifar10", 1)
     (root / "cifar-10-batches-py" / "data_batch_5").write_bytes(content)
     with pytest.raises(DataError, match=f"data_batch_5: broken: .*{reason}") as caught:
@@ -107,7 +105,7 @@ def test_image_folder_has_its_classes_in_order_of_name(image_folder: Path) -> No
 
 
 def test_image_folder_with_other_classes_than_said(image_folder: Path) -> None:
-    with pytest.raises(DataError, match="train: 3 classes, expected 1000; data.num_classes: 3 takes"):
+    with pytest.raises(DataError, match=r"train: 3 classes, expected 1000; data.num_classes: 3 takes"):
         read_source(DataSpec(name="imagenet"), image_folder)
     (image_folder / "val" / "emu").rename(image_folder / "val" / "fox")
     with pytest.raises(DataError, match="val: not the classes of train: 'emu' is in one only"):
@@ -242,14 +240,13 @@ def test_stream_larger_than_memory_is_refused(
     ],
     ids=str,
 )
-def test_what_a_reader_cannot_give_is_a_data_error(
-    timm_gives: Callable[[Any], None], data: Any, message: str
-) -> None:
+def test_what_a_reader_cannot_give_is_a_data_error(timm_gives: Callable[[Any], None], data: Any, message: str) -> None:
     timm_gives(data)
     with pytest.raises(DataError, match=f"hfds/shades, split train: {message}"):
         read_source(DataSpec(name="hfds/shades", num_classes=2), None)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # webdataset leaves files open
 def test_webdataset_through_timm(tmp_path: Path) -> None:
     pytest.importorskip("webdataset")
     splits = {}

@@ -18,9 +18,7 @@ def test_train_and_val_share_no_image_and_leave_none(labels: np.ndarray, val_fra
 
 
 @given(labels=LABELS, val_fraction=st.floats(0.05, 0.8), share=st.floats(0.1, 1))
-def test_every_class_has_its_share_within_one_image(
-    labels: np.ndarray, val_fraction: float, share: float
-) -> None:
+def test_every_class_has_its_share_within_one_image(labels: np.ndarray, val_fraction: float, share: float) -> None:
     counts = np.bincount(labels)
     rest = len(labels) - round(val_fraction * len(labels))
     train, val = split_indices(labels, val_fraction, max(1, int(share * rest)))
@@ -42,8 +40,8 @@ def test_apportion_gives_all_and_no_class_more_than_it_has(counts: np.ndarray, d
 
 def test_the_split_is_the_same_in_every_run_and_version() -> None:
     train, val = split_indices(np.arange(40) % 4, 0.2, 8)
-    assert val.tolist() == [3, 7, 10, 13, 20, 25, 30, 36]
-    assert train.tolist() == [2, 8, 9, 16, 21, 23, 34, 35]
+    assert val.tolist() == [0, 7, 9, 12, 19, 26, 29, 30]
+    assert train.tolist() == [5, 8, 11, 14, 16, 21, 22, 39]
 
 
 def test_fewer_train_images_are_some_of_the_more() -> None:
@@ -60,9 +58,7 @@ def test_fewer_train_images_are_some_of_the_more() -> None:
         (0.1, 19, "data.train_images: 19 is too many; allowed are up to 18"),
     ],
 )
-def test_splits_without_images_are_spec_errors(
-    val_fraction: float, train_images: int | None, message: str
-) -> None:
+def test_splits_without_images_are_spec_errors(val_fraction: float, train_images: int | None, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         split_indices(np.arange(20) % 2, val_fraction, train_images)
 

@@ -143,12 +143,7 @@ class Band {
       load_window_rows(y, key, value);
       pack(query, y, query_);
       fill_zero<S>(result_, shape_.row_vectors());
-      for (int i = 0; i < shape_.tiles; ++i) {
-        prefetch(query, y + 1, i);
-        if (shape_.content) prefetch(key, next_row_, i);
-        prefetch(value, next_row_, i);
-        forward_tile(y, tile(i));
-      }
+      for (int i = 0; i < shape_.tiles; ++i) forward_tile(y, tile(i));
       unpack(result_, y, out);
       unpack_row<S>(log_sum_exp_, shape_.pitch, live_lanes(), log_sum_exp.row(y, 1, shape_.width));
     }
@@ -170,14 +165,7 @@ class Band {
       pack(out, y, result_);
       pack_row<S>(log_sum_exp.row(y, 1, shape_.width), shape_.pitch, log_sum_exp_);
       prepare_backward_row();
-      for (int i = 0; i < shape_.tiles; ++i) {
-        prefetch(query, y + 1, i);
-        prefetch(grad_out, y + 1, i);
-        prefetch(out, y + 1, i);
-        if (shape_.content) prefetch(key, next_row_, i);
-        prefetch(value, next_row_, i);
-        backward_tile(y, tile(i), grad_embedding);
-      }
+      for (int i = 0; i < shape_.tiles; ++i) backward_tile(y, tile(i), grad_embedding);
       unpack(result_, y, grad_query);
       if (y - shape_.reach >= unfinished) finish_row(unfinished++, halo);
     }
@@ -228,12 +216,6 @@ class Band {
   Tile tile(int i) const {
     const int begin = i * shape_.width / shape_.tiles;
     return {begin, (i + 1) * shape_.width / shape_.tiles - begin};
-  }
-
-  // While a tile is computed, its share of what the next row of queries needs is fetched.
-  void prefetch(Input& planes, int y, int tile) {
-    if (y >= shape_.height) return;
-    prefetch_row(planes.row(y, shape_.head_dim, shape_.width), kLanes, tile, shape_.tiles);
   }
 
   template <class P>

@@ -238,9 +238,15 @@ struct BlockFunctions {
 
 template <class S, int T, int K, bool Clipped>
 constexpr BlockFunctions<S> functions_of() {
+#ifdef ONLY_K
+  if constexpr (K != ONLY_K || T < 3) return {}; else {
+#endif
   using B = Block<S, T, K, Clipped>;
   using Plain = Block<S, T, K, false>;  // these do not look at the map's edge: one copy is enough
   return {B::logits, Plain::exponentials, B::weighted_sum, B::backward, Plain::relative, Plain::relative_backward};
+#ifdef ONLY_K
+  }
+#endif
 }
 
 template <class S>

@@ -186,24 +186,6 @@ bool adjacent_fours(const RowView<T>& view) {
   return (view.column_stride == 1 && view.columns >= 4) || (view.channel_stride == 1 && view.channels >= 4);
 }
 
-// Asks for part `part` of `parts` of a row that will be packed soon.
-template <class T>
-void prefetch_row(const RowView<const T>& view, int lanes, int part, int parts) {
-  constexpr int kLine = 64 / sizeof(T);
-  const bool along_columns = view.column_stride == 1;
-  const int inner = along_columns ? view.columns : view.channels;
-  const int outer = along_columns ? view.channels : view.columns;
-  const int64_t inner_stride = along_columns ? 1 : view.channel_stride;
-  const int64_t outer_stride = along_columns ? view.channel_stride : view.column_stride;
-  for (int i = part * outer / parts; i < (part + 1) * outer / parts; ++i) {
-    for (int l = 0; l < lanes; ++l) {
-      const T* data = view.data + view.lane[l] + i * outer_stride;
-      for (int j = 0; j < inner; j += kLine) __builtin_prefetch(data + j * inner_stride, 0, 2);
-      if (inner > kLine) __builtin_prefetch(data + (inner - 1) * inner_stride, 0, 2);
-    }
-  }
-}
-
 template <class S, class T>
 void pack_row(const RowView<const T>& view, int pitch, Vector<S>* packed) {
   if constexpr (fours_possible<S, T>()) {
