@@ -36,16 +36,6 @@ class KeyProblemsError(ValueError):
         super().__init__("; ".join(f"{'.'.join(key)}: {message}" for key, message in problems))
 
 
-def _number_from_text(value: Any) -> Any:
-    """YAML 1.1 reads `1e-3` as text; a number was meant."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
 def _tuple_from_list(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
@@ -82,7 +72,7 @@ def _extents(value: Any) -> Any:
     return numbers if len(numbers) > 1 else numbers[0]
 
 
-Float = Annotated[float, BeforeValidator(_number_from_text), Field(allow_inf_nan=False)]
+Float = Annotated[float, Field(allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[Float, Field(ge=0, lt=1)]
 Extents = Annotated[int | tuple[int, int, int, int], BeforeValidator(_extents)]

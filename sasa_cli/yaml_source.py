@@ -1,5 +1,6 @@
 """YAML with the origin of every value, so that a message can say `file:line`."""
 
+import re
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,15 @@ from typing import Any
 import yaml
 
 from sasa_cli.errors import SpecError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 as PyYAML reads it, but `1e-3` is a number, as in YAML 1.2."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+"), list("-+0123456789")
+)
 
 type_names = {
     list: "a list",
@@ -62,7 +72,7 @@ def read_source(file: Path, shown_as: str) -> Source:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise SpecError(f"{shown_as}: cannot be read: {reason}") from error
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     try:
         root = loader.get_single_node()
         origins: dict[KeyPath, str] = {(): f"{shown_as}:1"}
@@ -80,7 +90,7 @@ def read_source(file: Path, shown_as: str) -> Source:
     return Source(data, origins)
 
 
-def _construct(loader: yaml.SafeLoader, node: yaml.Node, path: KeyPath, origins: dict[KeyPath, str], file: str) -> Any:
+def _construct(loader: _Loader, node: yaml.Node, path: KeyPath, origins: dict[KeyPath, str], file: str) -> Any:
     """Plain data of `node`; notes the line of every key and list item on the way."""
     if isinstance(node, yaml.MappingNode):
         loader.flatten_mapping(node)
@@ -115,6 +125,6 @@ def parse_assignment(text: str) -> tuple[KeyPath, Any]:
     if not equals or not key.strip():
         raise SpecError(f"--set {text}: allowed is KEY=VALUE with a dotted key, as in model.width=0.5")
     try:
-        return tuple(key.strip().split(".")), yaml.safe_load(value)
+        return tuple(key.strip().split(".")), yaml.load(value, _Loader)
     except yaml.YAMLError as error:
         raise SpecError(f"--set {text}: the value is no valid YAML") from error

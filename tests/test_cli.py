@@ -208,7 +208,7 @@ def test_a_truncated_file_of_images(command: str, tiny: Path, out: Path, tmp_pat
     result = sasa(command, tiny, "--set", "data.name=cifar10", "--data-dir", tmp_path / "data", "--out", out)
     assert result.exit_code == 3, result.output
     assert "data_batch_3.bin" in result.stderr
-    assert str(3073 * 20 - 7) in result.stderr
+    assert f"{3073 * 20 - 7:,}" in result.stderr
 
 
 def test_a_corrupt_checkpoint(tiny: Path, out: Path):

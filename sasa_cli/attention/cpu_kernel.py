@@ -49,10 +49,10 @@ class CpuKernel:
     def __init__(self, instruction_set: str, directory: Path = Path(__file__).parent) -> None:
         path = directory / f"_cpu_kernel_{instruction_set}.so"
         if not path.exists():
-            raise OSError(f"{path.name} was not built: installation found no C++ compiler that could")
+            raise OSError("it was not built when the package was installed, which takes a C++ compiler")
         library = ctypes.CDLL(str(path))
         if not library.sasa_runs_here():
-            raise OSError(f"this processor lacks the instructions of {path.name}")
+            raise OSError(f"this processor lacks the instructions of its {instruction_set} build")
         self.instruction_set = instruction_set
         self._forward = library.sasa_forward
         self._backward = library.sasa_backward
@@ -82,10 +82,10 @@ class CpuKernel:
             call.grad_row_embedding, call.grad_column_embedding = (grad.data_ptr() for grad in grad_embeddings)
         _check(self._backward(ctypes.byref(call)))
 
-        grad_row, grad_column = (
-            None if embedding is None else grad.to(embedding.dtype)
-            for embedding, grad in zip(inputs[3:], grad_embeddings or (None, None), strict=True)
-        )
+        row, column = inputs.row_embedding, inputs.column_embedding
+        if row is None or column is None:
+            return Inputs(grad_query, grad_key, grad_value, None, None)
+        grad_row, grad_column = map(_like, (row, column), grad_embeddings)
         return Inputs(grad_query, grad_key, grad_value, grad_row, grad_column)
 
 
@@ -93,6 +93,11 @@ def _embeddings(problem: Problem, inputs: Inputs) -> list[Tensor]:
     """The embeddings as the kernel reads them: contiguous, in the dtype of the arithmetic; empty without any."""
     given = (embedding for embedding in (inputs.row_embedding, inputs.column_embedding) if embedding is not None)
     return [embedding.to(problem.compute_dtype).contiguous() for embedding in given]
+
+
+def _like(tensor: Tensor, numbers: Tensor) -> Tensor:
+    """``numbers`` in the dtype and memory order of ``tensor``."""
+    return torch.empty_like(tensor).copy_(numbers)
 
 
 def _tensor(tensor: Tensor) -> _Tensor:
@@ -137,7 +142,7 @@ def _load() -> CpuKernel | str:
             return CpuKernel(instruction_set)
         except OSError as error:
             reasons.append(str(error))
-    return "; ".join(reasons)
+    return "; ".join(dict.fromkeys(reasons))
 
 
 def why_unavailable() -> str | None:

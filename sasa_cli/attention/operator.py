@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from sasa_cli.attention import dense, shift
+from sasa_cli.attention import cpu_kernel, dense, shift
 from sasa_cli.attention.backend import Backend, select
 from sasa_cli.attention.problem import Inputs, Problem, describe
 
 # In order of preference for backend="auto". The last suits every problem.
-BACKENDS: tuple[Backend, ...] = (dense.BACKEND, shift.BACKEND)
+BACKENDS: tuple[Backend, ...] = (cpu_kernel.BACKEND, dense.BACKEND, shift.BACKEND)
 
 
 def available_backends() -> list[str]:
@@ -51,7 +51,7 @@ def local_attention(
 
         y_ij = sum_{(a, b) in N_k(i, j)} softmax_ab(q_ij . k_ab + q_ij . r_{a - i, b - j}) v_ab
 
-    (Stand-Alone Self-Attention in Vision Models, Ramachandran et al., 2019, section 3; arXiv 1906.05909.)
+    (Stand-Alone Self-Attention in Vision Models, Ramachandran et al., 2019, arXiv 1906.05909, equation (3).)
     Logits are not scaled by 1 / sqrt(D). First derivatives only. Sums and softmax are computed in float32 for half
     precision maps, in the dtype of the maps otherwise. Autocast does not change that: maps come in the dtype of the
     projections before, embeddings may stay float32.

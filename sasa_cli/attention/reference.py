@@ -22,9 +22,9 @@ def reference_local_attention(
 
         y_ij = sum_{(a, b) in N_k(i, j)} softmax_ab(q_ij . k_ab + q_ij . r_{a - i, b - j}) v_ab
 
-    as in Stand-Alone Self-Attention in Vision Models (Ramachandran et al., 2019), section 3, "Stand-Alone
-    Self-Attention" (arXiv 1906.05909). r joins a row-offset and a column-offset embedding of D / 2 channels
-    each; logits are not scaled by 1 / sqrt(D). Memory is k * k times that of the inputs.
+    Equation (3) of Stand-Alone Self-Attention in Vision Models (Ramachandran et al., 2019, arXiv 1906.05909),
+    section 2.2. r joins a row-offset and a column-offset embedding of D / 2 channels each; logits are not scaled by
+    1 / sqrt(D). Memory is k * k times that of the inputs, and more.
 
     Args:
         query: ``(B, N, D, H, W)``.

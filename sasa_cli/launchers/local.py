@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, Self, cast
 
-from sasa_cli.errors import EXIT_INTERRUPTED, LockedError, SasaError
+from sasa_cli.errors import EXIT_INTERRUPTED, LockedError, RunError, SasaError
 from sasa_cli.launchers.preflight import Device, Preflight, preflight
 from sasa_cli.launchers.states import RunState, state_of
 from sasa_cli.record import ExperimentPaths, Failure, RunPaths, read_record, write_record
@@ -55,6 +55,24 @@ class _Slot:
 
     threads: int
     gpu: int | None
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """An error on its way from one process to another."""
+
+    message: str
+    exit_code: int
+    locked: bool
+
+    @classmethod
+    def of(cls, error: SasaError) -> Self:
+        return cls(str(error), error.exit_code, isinstance(error, LockedError))
+
+    def as_error(self) -> SasaError:
+        error = SasaError(self.message)
+        error.exit_code = self.exit_code
+        return error
 
 
 @dataclass(frozen=True)
@@ -108,12 +126,13 @@ def _checked(
     process.start()
     theirs.close()
     try:
-        answer: Preflight | SasaError = ours.recv()
+        answer: Preflight | _Refusal = ours.recv()
     except EOFError as error:
-        raise SasaError(f"the check before the sweep died with exit code {process.exitcode}") from error
+        process.join()
+        raise RunError(f"the check before the sweep died with exit code {process.exitcode}") from error
     process.join()
-    if isinstance(answer, SasaError):
-        raise answer
+    if isinstance(answer, _Refusal):
+        raise answer.as_error()
     return answer
 
 
@@ -121,7 +140,7 @@ def _check(answer: Connection, specs: list[RunSpec], options: LaunchOptions) -> 
     try:
         answer.send(preflight(specs, options.device, options.data_dir))
     except SasaError as error:
-        answer.send(error)
+        answer.send(_Refusal.of(error))
 
 
 def available_cores() -> int:
@@ -163,12 +182,21 @@ def _work(answer: Connection, spec: RunSpec, paths: RunPaths, options: LaunchOpt
         os.environ["CUDA_VISIBLE_DEVICES"] = str(slot.gpu)
     _end_with_parent()
     try:
+        _set_broken_record_aside(paths)
         train_run(spec, paths, RunOptions(device=options.device, data_dir=options.data_dir, threads=slot.threads))
     except SasaError as error:
-        answer.send(error)
+        answer.send(_Refusal.of(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _set_broken_record_aside(paths: RunPaths) -> None:
+    """A record that cannot be read is kept under another name; the run then makes a new one from its checkpoint."""
+    try:
+        read_record(paths)
+    except RunError:
+        paths.record.replace(paths.record.with_name(f"{paths.record.name}.broken"))
 
 
 def _end_with_parent() -> None:
@@ -187,16 +215,18 @@ def _end_with_parent() -> None:
 def _outcome(worker: _Worker, paths: RunPaths) -> RunState:
     """The state of a run whose process has ended; a death without a record is recorded here."""
     worker.process.join()
-    error: SasaError | None = None
-    with contextlib.suppress(EOFError):
-        error = worker.answer.recv()
+    refusal: _Refusal | None = None
+    with contextlib.suppress(EOFError):  # nothing was sent: the run came to its end, or its process died
+        refusal = worker.answer.recv()
     worker.answer.close()
-    if isinstance(error, LockedError):
-        return RunState("running", None, str(error))
+    if refusal and refusal.locked:
+        return RunState("running", None, refusal.message)
     state = state_of(paths)
     if state.status != "missing" or worker.process.exitcode in INTERRUPTED:
         return state
-    message = str(error) if error else f"the process ended without a word, with exit code {worker.process.exitcode}"
+    message = (
+        refusal.message if refusal else f"the process ended without a word, with exit code {worker.process.exitcode}"
+    )
     record = read_record(paths)
     if record is not None:
         failure = Failure(kind="RunError", message=message, traceback="", epoch=record.epochs_done)

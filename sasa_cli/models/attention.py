@@ -3,13 +3,16 @@
 from typing import Any
 
 import torch
+from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from sasa_cli.attention import Problem, local_attention
+from sasa_cli.attention.problem import Inputs, describe
 from sasa_cli.models.position import offset_embedding, sinusoidal_encoding
 from sasa_cli.spec import AttentionSpec, heads_problem
 
 
+@register_notrace_module  # one node in a graph of torch.fx
 class LocalSelfAttention(nn.Module):
     """Stand-alone self-attention (Ramachandran et al., 2019, arXiv 1906.05909, section 3.1).
 
@@ -62,7 +65,7 @@ class LocalSelfAttention(nn.Module):
         self.row_embedding = offset_embedding(spec, *shape, **factory)
         self.column_embedding = offset_embedding(spec, *shape, **factory)
         self.pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
-        self.last_query: tuple[torch.Size, torch.dtype, str] | None = None
+        self.last_problem: Problem | None = None
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -86,14 +89,16 @@ class LocalSelfAttention(nn.Module):
         """``(B, C_in, H, W)`` to ``(B, C_out, ceil(H / stride), ceil(W / stride))``."""
         if self.spec.position == "absolute":
             x = x + sinusoidal_encoding(*x.shape[1:], device=x.device).to(x.dtype)
-        query = self._split_heads(self.query(x))
-        self.last_query = (query.shape, query.dtype, query.device.type)
-        y = local_attention(
-            query,
+        inputs = Inputs(
+            self._split_heads(self.query(x)),
             None if self.key is None else self._split_heads(self.key(x)),
             self._split_heads(self.value(x)),
             self.row_embedding,
             self.column_embedding,
+        )
+        self.last_problem = describe(inputs, self.spatial_extent, self.spec.border)
+        y = local_attention(
+            *inputs,
             spatial_extent=self.spatial_extent,
             border=self.spec.border,
             content=self.spec.content,
@@ -106,27 +111,6 @@ class LocalSelfAttention(nn.Module):
         """``(B, C, H, W)`` to ``(B, N, D, H, W)``; a view, channels-last or not."""
         batch, _, height, width = projected.shape
         return projected.view(batch, self.spec.heads, self.head_dim, height, width)
-
-    @property
-    def last_problem(self) -> Problem | None:
-        """What the last forward pass asked `local_attention` to compute; None before the first."""
-        if self.last_query is None:
-            return None
-        shape, dtype, device = self.last_query
-        batch, heads, head_dim, height, width = shape
-        return Problem(
-            batch=batch,
-            heads=heads,
-            head_dim=head_dim,
-            height=height,
-            width=width,
-            spatial_extent=self.spatial_extent,
-            border=self.spec.border,
-            content=self.spec.content,
-            position=self.row_embedding is not None,
-            dtype=dtype,
-            device=device,
-        )
 
     def extra_repr(self) -> str:
         spec = self.spec

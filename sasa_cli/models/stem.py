@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timm.models import register_notrace_module
 from torch import Tensor, nn
 
 from sasa_cli.models.position import offset_embedding, sinusoidal_encoding
@@ -13,6 +14,7 @@ BLOCK = 4  # side of a block, and of the max pool after the stem
 OFFSETS = 2 * BLOCK - 1  # rows of a block lie -3 to 3 apart
 
 
+@register_notrace_module  # one node in a graph of torch.fx
 class StemAttention(nn.Module):
     """Self-attention among the 16 pixels of each aligned 4x4 block; no window slides.
 

@@ -189,11 +189,18 @@ def environment_values(runs: Iterable[Run]) -> dict[str, dict[str, int]]:
     return fields
 
 
+def counted(values: Mapping[str, int]) -> str:
+    """`2.14.0 (1 run), 2.15.0 (14 runs)`; a value that all have stands alone."""
+    if len(values) == 1:
+        return next(iter(values))
+    return ", ".join(f"{value} ({count} run{'' if count == 1 else 's'})" for value, count in sorted(values.items()))
+
+
 def differences(runs: Iterable[Run]) -> list[str]:
     """What differs between finished runs although their numbers depend on it, one sentence for each field."""
     fields = environment_values(runs)
     return [
-        f"Runs differ in {field}: {', '.join(f'{value} ({count})' for value, count in sorted(values.items()))}."
+        f"Runs differ in {field}: {counted(values)}."
         for field, values in fields.items()
         if field in (*NUMBERS_DEPEND_ON, "data fingerprint") and len(values) > 1
     ]

@@ -4,11 +4,13 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping
+from difflib import SequenceMatcher
 from itertools import zip_longest
 
 DRAWN_BY = re.compile(rb"Matplotlib v(?:ersion)?([\d.]+\w*)")
-DRAWING = re.compile(rb"<svg .*?</svg>", re.DOTALL)
-EXCERPT = 100
+INLINE_DRAWING = re.compile(rb"<svg .*?</svg>", re.DOTALL)
+SHOWN = 10  # differences of one file
+EXCERPT = 100  # characters of a line
 
 
 def compare_files(stored: Mapping[str, bytes], derived: Mapping[str, bytes]) -> list[str]:
@@ -19,12 +21,13 @@ def compare_files(stored: Mapping[str, bytes], derived: Mapping[str, bytes]) -> 
     """
     missing = [f"{name}: missing" for name in derived if name not in stored]
     stale = [f"{name}: not part of the report of these results" for name in stored if name not in derived]
-    foreign = any(_drawn_elsewhere(stored[name], derived[name]) for name in stored.keys() & derived.keys())
-    changed = [
-        f"{name}: {difference}"
-        for name in sorted(stored.keys() & derived.keys())
-        for difference in _differences(name, stored[name], derived[name], foreign=foreign)
-    ]
+    common = sorted(stored.keys() & derived.keys())
+    foreign = any(_drawn_elsewhere(stored[name], derived[name]) for name in common)
+    changed = []
+    for name in common:
+        found = list(_differences(name, stored[name], derived[name], foreign=foreign))
+        more = [f"{len(found) - SHOWN} more differences"] if len(found) > SHOWN else []
+        changed += [f"{name}: {difference}" for difference in found[:SHOWN] + more]
     return [*missing, *stale, *changed]
 
 
@@ -38,20 +41,21 @@ def _differences(name: str, stored: bytes, derived: bytes, *, foreign: bool) -> 
         return
     if name.endswith((".svg", ".png")):
         if not _drawn_elsewhere(stored, derived):
-            yield "differs from what the results give"
+            yield "another drawing than the results give"
     elif name.endswith(".csv"):
         yield from _table_differences(stored.decode(errors="replace"), derived.decode())
     else:
-        if foreign:
-            stored, derived = (DRAWING.sub(b"", content) for content in (stored, derived))
-        yield from _line_differences(stored.decode(errors="replace"), derived.decode())
+        if not foreign and INLINE_DRAWING.findall(stored) != INLINE_DRAWING.findall(derived):
+            yield "other drawings than the results give"
+        texts = (INLINE_DRAWING.sub(b"", content).decode(errors="replace") for content in (stored, derived))
+        yield from _line_differences(*texts)
 
 
 def _table_differences(stored: str, derived: str) -> Iterator[str]:
     """Each cell that differs, by the first column of its row and the name of its column."""
     old, new = (list(csv.reader(io.StringIO(text))) for text in (stored, derived))
     if [row[:1] for row in old] != [row[:1] for row in new] or old[0] != new[0]:
-        yield "has other rows or columns than the results give"
+        yield "other rows or columns than the results give"
         return
     for old_row, new_row in zip(old, new, strict=True):
         for column, was, is_now in zip_longest(new[0], old_row, new_row, fillvalue=""):
@@ -60,9 +64,12 @@ def _table_differences(stored: str, derived: str) -> Iterator[str]:
 
 
 def _line_differences(stored: str, derived: str) -> Iterator[str]:
-    """Each line that differs, from the place where it begins to."""
-    for number, (old, new) in enumerate(zip_longest(stored.splitlines(), derived.splitlines(), fillvalue=""), 1):
-        if old != new:
-            start = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
-            was, is_now = (line[max(0, start - 20) :][:EXCERPT] for line in (old, new))
-            yield f"line {number}: says {was!r}, the results give {is_now!r}"
+    """Each place where lines differ, from the character where the first of them begins to."""
+    old, new = stored.splitlines(), derived.splitlines()
+    for kind, start, end, new_start, new_end in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal":
+            continue
+        was, is_now = (lines[0] if lines else "" for lines in (old[start:end], new[new_start:new_end]))
+        same = next((i for i, (a, b) in enumerate(zip(was, is_now, strict=False)) if a != b), 0)
+        excerpts = [line[max(0, same - 20) :][:EXCERPT] for line in (was, is_now)]
+        yield f"line {start + 1}: says {excerpts[0]!r}, the results give {excerpts[1]!r}"

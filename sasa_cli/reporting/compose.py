@@ -24,7 +24,7 @@ def compose(results: Results, cells: Sequence[Cell], axes: Sequence[Axis], figur
         ("Accuracy", [results_table(cells, axes, ACCURACY_TITLE)] if cells else []),
         ("Figures", list(figures)),
         ("Cost", [cost_table(cells, COST_TITLE)] if cells else []),
-        ("Runs", _runs(results)),
+        ("Runs", _runs(cells, results.outside)),
         ("Setup", _setup(results)),
         ("How to read the numbers", [_reading(results, cells)]),
     ]
@@ -61,15 +61,15 @@ def _caveats(results: Results) -> list[Block]:
     return [Notes(tuple(notes), warning=True)] if notes else []
 
 
-def _runs(results: Results) -> list[Block]:
+def _runs(cells: Sequence[Cell], outside: Sequence[Run]) -> list[Block]:
+    runs = [run for cell in cells for run in cell.runs]
     blocks: list[Block] = []
-    everything = (*results.runs, *results.outside)
-    if any(run.state != "done" for run in everything):
-        blocks.append(unfinished_table(everything, "Runs without final numbers"))
-    if results.runs:
-        blocks.append(runs_table(results.runs, RUNS_TITLE))
-    if results.outside:
-        blocks.append(runs_table(results.outside, "Runs outside the plan, with top-1 accuracy (%)"))
+    if any(run.state != "done" for run in (*runs, *outside)):
+        blocks.append(unfinished_table((*runs, *outside), "Runs without final numbers"))
+    if runs:
+        blocks.append(runs_table(runs, RUNS_TITLE))
+    if outside:
+        blocks.append(runs_table(outside, "Runs outside the plan, with top-1 accuracy (%)"))
     return blocks
 
 
@@ -101,7 +101,8 @@ def _finding(cells: Sequence[Cell]) -> str:
     if not measured:
         return ""
     best, top = max(measured, key=lambda pair: pair[1].mean)
-    headline = f"Highest mean test top-1 of the last epoch: {interval(top)} % ({best.label}, n = {top.n})."
+    text = f"{top.mean:.2f}" if top.half_width is None else interval(top)
+    headline = f"Highest mean test top-1 of the last epoch: {text} % ({best.label}, n = {top.n})."
     others = [measure for cell, measure in measured if cell is not best]
     if not others:
         return headline
@@ -124,12 +125,12 @@ def _reading(results: Results, cells: Sequence[Cell]) -> Notes:
     sentences = [
         "Test, last epoch: nothing was selected to get it. Test, best epoch: at the epoch with the highest top-1 on "
         "val. Test images are looked at once, after training.",
-        "Interval: mean ± t s / √n over the n seeds of a cell, t the 97.5 % quantile of Student's distribution with "
-        "n − 1 degrees of freedom. It covers what changes with the seed, not the choice of the test images. With one "
-        "seed there is none (–).",
+        "Interval: mean ± t s / √n over the n seeds of a cell; s is their standard deviation, t the 97.5 % quantile of "
+        "Student's distribution with n − 1 degrees of freedom. It covers what changes with the seed, not the choice of "
+        "the test images. With one seed there is none (–).",
         *_few_seeds(cells),
         *_test_set(results.runs, cells),
-        "Bold: the interval lies above those of all other cells in its column.",
+        "Bold, where any number is: the interval lies above those of all other cells in its column.",
         "FLOPs: 2 x MACs of convolutions, linear layers, q.k, q.r over all k x k places and a.v for one image; border "
         "places counted, nothing elementwise. FLOPs executed: with q.r factored into row and column products.",
     ]
@@ -148,8 +149,8 @@ def _few_seeds(cells: Sequence[Cell]) -> list[str]:
     n = min(counts)
     now, then = (float(stdtrit(seeds - 1, 0.975)) / seeds**0.5 for seeds in (n, n + 1))
     return [
-        f"With {n} seeds the interval is {now:.1f} s wide on either side, with {n + 1} it would be {then:.1f} s: one "
-        "more seed would narrow it much."
+        f"With {n} seeds the interval reaches {now:.1f} standard deviations to either side, with {n + 1} it would be "
+        f"{then:.1f}: one more seed would narrow it much."
     ]
 
 

@@ -25,7 +25,10 @@ INK = "#1a1a1a"  # not black, so that a page can tell it from other colours and 
 PAPER = "#ffffff"
 RULE = "#d0d0d0"
 BACKGROUND = "background"
-WIDTH_INCHES = 5.5  # text width of a NeurIPS page
+WIDTH_INCHES = 4.8  # fits a page of text, and keeps its letters readable on a telephone
+HEIGHT_INCHES = 2.8
+CELL_INCHES = 1.8  # of a figure with several axes
+LEGEND_LINE_INCHES = 0.17
 PNG_DPI = 200
 
 # Okabe & Ito's colours, which stay apart under every common colour blindness; without their yellow, which is too
@@ -84,12 +87,20 @@ def _style() -> Iterator[None]:
 
 
 @contextmanager
-def canvas(height_inches: float = 3.0) -> Iterator[tuple[Canvas, Axes]]:
-    """A figure of the width of a page of text, with one pair of axes, drawn in the style of the report."""
+def canvas() -> Iterator[tuple[Canvas, Axes]]:
+    """A figure with one pair of axes, drawn in the style of the report."""
+    with grid_canvas(1, 1) as (figure, grid):
+        yield figure, grid[0][0]
+
+
+@contextmanager
+def grid_canvas(rows: int, columns: int) -> Iterator[tuple[Canvas, list[list[Axes]]]]:
+    """A figure with rows and columns of axes, `grid[row][column]`, drawn in the style of the report."""
     with _style():
-        figure = Canvas(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
+        size = (max(WIDTH_INCHES, CELL_INCHES * columns), max(HEIGHT_INCHES, CELL_INCHES * rows))
+        figure = Canvas(figsize=size, layout="constrained")
         figure.patch.set_gid(BACKGROUND)
-        yield figure, figure.add_subplot()
+        yield figure, figure.subplots(rows, columns, squeeze=False).tolist()
 
 
 def dodge(axes: Axes, index: int, count: int, spread: float) -> Transform:
@@ -116,10 +127,11 @@ class _Title(Line2D):
 
 
 def legend(figure: Canvas, groups: Sequence[LegendGroup]) -> None:
-    """Beside the axes, where it can collide with nothing."""
+    """Beside the axes, where it can collide with nothing; a long one makes the figure higher."""
     handles = [handle for title, entries in groups for handle in (_Title(title), *entries)]
     if not handles:
         return
+    figure.set_figheight(max(HEIGHT_INCHES, LEGEND_LINE_INCHES * (len(handles) + 1)))
     drawn = figure.legend(handles=handles, loc="outside right upper", handler_map={_Title: _TitleHandler()})
     for handle, text in zip(handles, drawn.get_texts(), strict=True):
         if isinstance(handle, _Title):

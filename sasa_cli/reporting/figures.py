@@ -1,6 +1,7 @@
 """The figures of a report: accuracy against each axis of the sweep and against cost, and how the runs were trained."""
 
 import math
+from bisect import bisect
 from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
@@ -12,6 +13,7 @@ from sasa_cli.reporting.aggregate import HEADLINE, Axis, Cell, run_top1, value_t
 from sasa_cli.reporting.document import Figure
 from sasa_cli.reporting.drawing import INK, canvas, dodge, legend, to_png, to_svg
 from sasa_cli.reporting.looks import (
+    ANY,
     LEVEL_DASH,
     Grouping,
     Look,
@@ -23,6 +25,7 @@ from sasa_cli.reporting.looks import (
 from sasa_cli.reporting.quantities import headed, interval, unit_of
 
 MARKS = "Markers: means over seeds. Bars: 95 % t intervals of the means. Small dots: single seeds."
+NEARLY_EQUAL = 0.01  # of the width of the axes
 COSTS: tuple[tuple[str, str, Callable[[Cell], int]], ...] = (
     ("params", "Parameters", lambda cell: cell.params),
     ("flops", "FLOPs", lambda cell: 2 * cell.macs),
@@ -62,8 +65,7 @@ def _over_numbers(cells: Sequence[Cell], axis: Axis, axes: Sequence[Axis]) -> Fi
         plot.set_xticks(list(axis.values), list(map(value_text, axis.values)))
         _label(plot, axis.title, "Test top-1 (%)")
         legend(figure, grouping.legend(markers=True, lines=True, levels=set(map(grouping.name, levels)) - set(names)))
-        without = f" Broken line and band: {', '.join(cell.label for cell in levels)}, where it has no effect."
-        return _axis_figure(figure, axis, cells, without if levels else "")
+        return _axis_figure(figure, axis, cells, grouping)
 
 
 def _over_categories(cells: Sequence[Cell], axis: Axis, axes: Sequence[Axis]) -> Figure:
@@ -82,17 +84,23 @@ def _over_categories(cells: Sequence[Cell], axis: Axis, axes: Sequence[Axis]) ->
         _make_room(plot, names)
         groups = grouping.legend(markers=True, lines=False)
         legend(figure, [group for group in groups if group[0] != axis.title])
-        return _axis_figure(figure, axis, cells, "")
+        return _axis_figure(figure, axis, cells, grouping)
 
 
-def _axis_figure(canvas: Canvas, axis: Axis, cells: Sequence[Cell], more: str) -> Figure:
+def _axis_figure(figure: Canvas, axis: Axis, cells: Sequence[Cell], grouping: Grouping) -> Figure:
+    levels = ", ".join(cell.label for cell in cells if axis.key not in cell.values)
+    without = f" Broken line and band: {levels}, where {axis.title.lower()} has no effect." if levels else ""
     return _figure(
-        canvas,
+        figure,
         name=f"accuracy-by-{axis.slug}",
         title=f"Accuracy against {axis.title.lower()}",
-        caption=f"Test top-1 of the last epoch. {MARKS}{more}",
+        caption=f"Test top-1 of the last epoch. {MARKS}{without}{_any_caption(grouping)}",
         alt=_alt(axis.title, [(cell, setting(cell, [axis])) for cell in cells]),
     )
+
+
+def _any_caption(grouping: Grouping) -> str:
+    return f" “{ANY}”: where this setting has no effect." if ANY in (*grouping.colours, *grouping.fills) else ""
 
 
 def _over_cost(
@@ -110,7 +118,8 @@ def _over_cost(
             figure,
             name=f"accuracy-by-{name}",
             title=f"Accuracy against {title if title == 'FLOPs' else title.lower()}",
-            caption=f"Test top-1 of the last epoch. {MARKS} Cells of equal cost stand side by side.",
+            caption=f"Test top-1 of the last epoch. {MARKS} Cells of nearly equal cost stand side by side."
+            + _any_caption(grouping),
             alt=_alt(title, [(cell, f"{cost(cell) / factor:.3g} {unit}") for cell in cells]),
         )
 
@@ -118,7 +127,7 @@ def _over_cost(
 def _training_curves(cells: Sequence[Cell], axes: Sequence[Axis]) -> Figure:
     """A line for each cell; colour and marker tell the first axis, dashes the others."""
     grouping = by_colour_and_fill(cells, axes)
-    with canvas(3.3) as (figure, plot):
+    with canvas() as (figure, plot):
         for cell in cells:
             look = grouping.look(cell)
             epochs, top1 = zip(*cell.curve(), strict=True)
@@ -146,11 +155,15 @@ def _training_curves(cells: Sequence[Cell], axes: Sequence[Axis]) -> Figure:
 
 
 def _side_by_side(plot: Axes, points: Sequence[tuple[float, Cell]], grouping: Grouping, spread: float) -> None:
-    """Single points; those at the same place move apart by `spread` typographic points."""
-    for x, cell in points:
-        equals = [other for place, other in points if place == x]
-        shift = dodge(plot, equals.index(cell), len(equals), spread)
-        _points(plot, [(x, cell)], grouping.look(cell), shift, joined=False)
+    """Single points; those at nearly the same place move apart by `spread` typographic points."""
+    places = sorted({place for place, _ in points})
+    near = NEARLY_EQUAL * (places[-1] - places[0])
+    starts = [place for before, place in zip([-math.inf, *places], places, strict=False) if place - before > near]
+    clusters = [bisect(starts, place) for place, _ in points]
+    for index, (place, cell) in enumerate(points):
+        neighbours = [other for other, cluster in enumerate(clusters) if cluster == clusters[index]]
+        shift = dodge(plot, neighbours.index(index), len(neighbours), spread)
+        _points(plot, [(place, cell)], grouping.look(cell), shift, joined=False)
 
 
 def _points(

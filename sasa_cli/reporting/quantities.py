@@ -26,8 +26,10 @@ def unit_of(values: Sequence[float | None], units: Sequence[tuple[float, str]] =
     return next((pair for pair in units if largest >= pair[0]), units[-1])
 
 
-def in_unit(values: Sequence[float | None], units: Sequence[tuple[float, str]] = COUNT_UNITS) -> tuple[str, list[str]]:
-    """A column in one common unit, with three digits of its smallest value.
+def in_unit(
+    values: Sequence[float | None], units: Sequence[tuple[float, str]] = COUNT_UNITS, *, most_decimals: int = 4
+) -> tuple[str, list[str]]:
+    """A column in one common unit, with three digits of its smallest value where `most_decimals` allows.
 
     Returns:
         The name of the unit, and a text for each value.
@@ -35,7 +37,7 @@ def in_unit(values: Sequence[float | None], units: Sequence[tuple[float, str]] =
     factor, unit = unit_of(values, units)
     smallest = min((abs(value) / factor for value in values if value), default=1.0)
     exact = all(value is None or float(value).is_integer() for value in values) and factor == 1
-    decimals = 0 if exact else min(4, max(0, 2 - math.floor(math.log10(smallest))))
+    decimals = 0 if exact else min(most_decimals, max(0, 2 - math.floor(math.log10(smallest))))
     return unit, [ABSENT if value is None else f"{value / factor:.{decimals}f}" for value in values]
 
 

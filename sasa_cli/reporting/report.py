@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from sasa_cli.errors import SpecError
 from sasa_cli.record import atomic_path, make_folder
 from sasa_cli.reporting.aggregate import axes_of, cells_of
 from sasa_cli.reporting.compare import compare_files
@@ -36,8 +37,17 @@ class ReportResult:
     """Every file written."""
     problems: tuple[str, ...]
     """Files of the results that are missing or broken; the reports name them, too."""
-    summary: Table
-    """For the terminal: a row for each cell."""
+    summaries: tuple[Table, ...]
+    """For the terminal: one for each experiment, with a row for each cell."""
+
+
+def parse_formats(text: str) -> tuple[Format, ...]:
+    """`md,html` as formats. Raises `SpecError` for any other than md, html, csv and tex."""
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown:
+        raise SpecError(f"--format: {unknown[0]!r} is not allowed; allowed are {', '.join(FORMATS)}")
+    return tuple(kind for kind in FORMATS if kind in names)
 
 
 def build_report(folders: Sequence[Path], formats: Sequence[Format] = FORMATS) -> ReportResult:
@@ -65,7 +75,7 @@ def build_report(folders: Sequence[Path], formats: Sequence[Format] = FORMATS) -
     return ReportResult(
         paths=tuple(written),
         problems=tuple(f"{folder}: {problem}" for folder, results in experiments for problem in results.problems),
-        summary=_summary([results for _, results in experiments]),
+        summaries=tuple(summary_table(results.name, cells_of(results), caveats(results)) for _, results in experiments),
     )
 
 
@@ -106,7 +116,7 @@ def report_files(results: Results, formats: Sequence[Format]) -> dict[str, bytes
             files[f"figures/{figure.name}.png"] = figure.png
     if "csv" in formats:
         texts["tables/results.csv"] = to_csv(results_data(cells, axes))
-        texts["tables/runs.csv"] = to_csv(runs_data([*results.runs, *results.outside]))
+        texts["tables/runs.csv"] = to_csv(runs_data([*(run for cell in cells for run in cell.runs), *results.outside]))
     if "tex" in formats:
         texts["tables/results.tex"] = to_latex(without_links(results_table(cells, axes, ACCURACY_TITLE)))
         texts["tables/cost.tex"] = to_latex(without_links(cost_table(cells, COST_TITLE)))
@@ -130,13 +140,3 @@ def _made_files(report: Path, formats: Sequence[Format]) -> Iterable[Path]:
     """What reports in these formats have left in `report`."""
     patterns = dict.fromkeys(pattern for kind in formats for pattern in PATTERNS[kind])
     return [file for pattern in patterns for file in sorted(report.glob(pattern))]
-
-
-def _summary(experiments: Sequence[Results]) -> Table:
-    single = len(experiments) == 1
-    notes = [
-        sentence if single else f"{results.name}: {sentence}"
-        for results in experiments
-        for sentence in caveats(results)
-    ]
-    return summary_table([(results.name, cells_of(results)) for results in experiments], notes)

@@ -10,6 +10,7 @@ from sasa_cli.reporting.aggregate import (
     Axis,
     Cell,
     Score,
+    counted,
     environment_values,
     has_ema,
     run_top1,
@@ -65,7 +66,7 @@ def cost_table(cells: Sequence[Cell], title: str) -> LinkedTable:
         (Column("Cell", "left"), [cell.label for cell in cells]),
         *_size_columns(cells),
         _scaled("FLOPs executed", in_unit([2 * cell.macs_executed for cell in cells])),
-        _scaled("Time per run", in_unit(seconds, TIME_UNITS)),
+        _scaled("Time per run", in_unit(seconds, TIME_UNITS, most_decimals=1)),
         _scaled("Images/s", in_unit(speed, [(1, "")])),
         _scaled("Peak memory", in_unit(memory, [(1, "MiB")])),
         _seeds_column(cells),
@@ -75,6 +76,7 @@ def cost_table(cells: Sequence[Cell], title: str) -> LinkedTable:
 
 def runs_table(runs: Sequence[Run], title: str) -> LinkedTable:
     """A row for each run, finished or not, that leads to its folder."""
+    seconds = [run.record.seconds if run.record else None for run in runs]
     columns: list[Filled] = [
         (Column("Run", "left"), [run.identity.run_id for run in runs]),
         (Column("Cell", "left"), [run.identity.label for run in runs]),
@@ -83,7 +85,7 @@ def runs_table(runs: Sequence[Run], title: str) -> LinkedTable:
         (Column("Epochs"), [str(run.record.epochs_done) if run.record else ABSENT for run in runs]),
         *((Column(header), [percent(run_top1(run, score)) for run in runs]) for header, score in _score_columns(runs)),
         (Column("Best epoch"), [_best_epoch(run) for run in runs]),
-        _scaled("Time", in_unit([run.record.seconds if run.record else None for run in runs], TIME_UNITS)),
+        _scaled("Time", in_unit(seconds, TIME_UNITS, most_decimals=1)),
     ]
     return LinkedTable(assemble(title, columns), _run_links(runs))
 
@@ -102,23 +104,14 @@ def unfinished_table(runs: Sequence[Run], title: str) -> LinkedTable:
 def environment_table(runs: Sequence[Run], title: str) -> LinkedTable:
     """What the numbers came from; where a field has several values, each with the number of runs that have it."""
     fields = environment_values(runs)
-    texts = [
-        next(iter(values))
-        if len(values) == 1
-        else "; ".join(f"{value} ({count} runs)" for value, count in sorted(values.items()))
-        for values in fields.values()
-    ]
+    texts = list(map(counted, fields.values()))
     columns = [(Column("Field", "left"), list(fields)), (Column("Value", "left"), texts)]
     return LinkedTable(assemble(title, columns))
 
 
-def summary_table(experiments: Sequence[tuple[str, Sequence[Cell]]], notes: Sequence[str]) -> Table:
-    """For the terminal: one row for each cell of all experiments."""
-    cells = [cell for _, members in experiments for cell in members]
-    names = [name for name, members in experiments for _ in members]
-    single = len(experiments) == 1
+def summary_table(name: str, cells: Sequence[Cell], notes: Sequence[str]) -> Table:
+    """For the terminal: what fits its width of an experiment's results."""
     columns = [
-        *([] if single else [(Column("Experiment", "left"), names)]),
         (Column("Cell", "left"), [cell.label for cell in cells]),
         _count_column(cells),
         (Column("Test, last epoch"), [interval(cell.top1(HEADLINE)) for cell in cells]),
@@ -126,8 +119,7 @@ def summary_table(experiments: Sequence[tuple[str, Sequence[Cell]]], notes: Sequ
         *_size_columns(cells),
         *_not_done_column(cells),
     ]
-    title = "Top-1 accuracy (%), mean ± 95 % interval over seeds"
-    return assemble(f"{experiments[0][0]}: {title}" if single else title, columns, notes)
+    return assemble(f"{name}: top-1 accuracy (%), mean ± 95 % interval over seeds", columns, notes)
 
 
 def without_links(linked: LinkedTable) -> Table:

@@ -19,6 +19,7 @@ from sasa_cli.record import Environment
 
 GIT_SECONDS = 5.0
 MIB = 2**20
+PROCESSORS = Path("/proc/cpuinfo")  # on Linux
 # Without a fixed workspace, cuBLAS may sum in another order each time; read when CUDA starts.
 CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
@@ -37,7 +38,7 @@ def repeatable(device: torch.device, threads: int | None) -> Iterator[None]:
 
     On a GPU a kernel that has no deterministic form gives a warning instead of an error.
     """
-    memory: Any = torch.utils.deterministic  # torch gives it its property without telling type checkers
+    memory: Any = torch.utils.deterministic  # its property is hidden from type checkers
     earlier_threads = torch.get_num_threads()
     earlier_mode = torch.get_deterministic_debug_mode()
     earlier_fill = memory.fill_uninitialized_memory
@@ -65,12 +66,23 @@ def capture_environment(device: torch.device, dtype: torch.dtype) -> Environment
         timm=timm.__version__,
         platform=platform.platform(),
         device=device.type,
-        device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        device_name=device_name(device),
         threads=torch.get_num_threads(),
         dtype=str(dtype).removeprefix("torch."),
         git_commit=_git_commit(),
         backends={},
     )
+
+
+def device_name(device: torch.device) -> str:
+    """The name of the GPU, or of the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if PROCESSORS.exists():
+        for line in PROCESSORS.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def peak_memory_mib(device: torch.device) -> float:
@@ -79,15 +91,6 @@ def peak_memory_mib(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / MIB
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
-
-
-def _cpu_name() -> str:
-    description = Path("/proc/cpuinfo")
-    if description.exists():
-        for line in description.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _git_commit() -> str | None:

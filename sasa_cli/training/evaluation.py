@@ -15,7 +15,7 @@ from sasa_cli.training.optimization import Precision
 class NonFiniteLossError(RunError):
     """A loss is NaN or infinite: nothing after it means anything."""
 
-    def __init__(self, message: str, epoch: int, step: int | None = None) -> None:
+    def __init__(self, message: str, epoch: int | None = None, step: int | None = None) -> None:
         super().__init__(message)
         self.epoch = epoch
         self.step = step

@@ -49,7 +49,7 @@ def train_epoch(
 ) -> TrainedEpoch:
     """Update the weights once for each batch of `epoch`.
 
-    Dropped paths and mixed images depend on `seed`, epoch and step alone, whatever ran before.
+    Dropped paths and mixed images depend on `seed`, epoch and step alone: the loader draws from generators of its own.
 
     Args:
         state: Changed in place.
@@ -68,10 +68,9 @@ def train_epoch(
     losses = _Losses(epoch)
     interval = STEPS_BETWEEN_LOSSES[objective.precision.device.type]
     state.model.train()
+    seed_epoch(seed, epoch)
     loader.set_epoch(epoch)
     for step, (images, labels) in enumerate(loader, 1):
-        if step == 1:  # not before, because the start of a loader draws a random number, sometimes
-            seed_epoch(seed, epoch)
         lr = state.optimizer.param_groups[0]["lr"]
         losses.unread.append(_update(state, objective, images, labels, clip_grad_norm))
         state.schedule.step_update((epoch - 1) * steps + step)

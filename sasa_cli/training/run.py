@@ -67,7 +67,7 @@ def train_run(
     with locked(paths):
         if not options.resume:
             _remove_files(paths)
-        earlier = read_record(paths)
+        earlier = _earlier_record(spec, paths)
         if earlier is not None and earlier.status == "done":
             return earlier
         _remove_leftovers(paths)
@@ -78,11 +78,21 @@ def train_run(
             return Session(spec, journal, device, options.data_dir, progress).run()
 
 
+def _earlier_record(spec: RunSpec, paths: RunPaths) -> RunRecord | None:
+    try:
+        earlier = read_record(paths)
+    except RunError as error:
+        raise RunError(f"{error}; start anew with --fresh") from error
+    if earlier is not None and earlier.run_id != spec.run_id:
+        raise RunError(
+            f"{paths.record}: belongs to run {earlier.run_id}, not to {spec.run_id}; start anew with --fresh"
+        )
+    return earlier
+
+
 def _first_record(spec: RunSpec, earlier: RunRecord | None) -> RunRecord:
     """The record of a run that is about to train; goes on from an earlier session's."""
     if earlier is not None:
-        if earlier.run_id != spec.run_id:
-            raise RunError(f"the folder of {spec.run_id} holds the record of {earlier.run_id}; start anew with --fresh")
         return earlier.model_copy(update={"status": "running", "error": None})
     count = count_model(spec.model, image_size=spec.data.image_size, num_classes=number_of_classes(spec.data))
     return RunRecord(

@@ -77,7 +77,7 @@ class Case:
         output = self.attend(inputs, backend)
         given = {name: tensor for name, tensor in inputs._asdict().items() if tensor is not None}
         random = torch.Generator().manual_seed(1)
-        grad_output = torch.randn(self.shape, dtype=torch.float64, generator=random).to(output.dtype)
+        grad_output = torch.randn(self.shape, dtype=torch.float64, generator=random).to(output)
         # Tensors that the settings leave unused have a zero gradient.
         gradients = torch.autograd.grad(output, list(given.values()), grad_output, materialize_grads=True)
         return {"output": output.detach(), **dict(zip(given, gradients, strict=True))}

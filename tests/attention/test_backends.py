@@ -1,6 +1,7 @@
 """Every backend computes what the reference computes: values, all gradients, layout and log-sum-exp."""
 
 import functools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,14 +23,17 @@ def exact(case: Case, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     return case.output_and_gradients(inputs, "reference")
 
 
-def assert_equals_reference(backend: str, case: Case, dtype: torch.dtype, tolerance: float) -> None:
+def assert_equals_reference(
+    backend: str, case: Case, dtype: torch.dtype, tolerance: float, device: str = "cpu"
+) -> None:
     """Largest difference to the reference at most ``tolerance`` times its largest value, or ``tolerance``."""
-    actual = case.output_and_gradients(case.inputs(dtype), backend)
+    inputs = Inputs(*(None if t is None else t.detach().to(device).requires_grad_() for t in case.inputs(dtype)))
+    actual = case.output_and_gradients(inputs, backend)
     expected = exact(case, dtype)
     assert actual.keys() == expected.keys()
     for name, tensor in expected.items():
         assert actual[name].dtype == dtype
-        error = (actual[name].double() - tensor).abs().max()
+        error = (actual[name].to(tensor) - tensor).abs().max()
         assert error <= tolerance * max(1.0, tensor.abs().max()), name
 
 
@@ -41,6 +45,15 @@ def test_float64(backend: str, case: Case) -> None:
 @pytest.mark.parametrize(("backend", "case"), runs(torch.float32, [*SHAPES, *LAYOUTS]), ids=str)
 def test_float32(backend: str, case: Case) -> None:
     assert_equals_reference(backend, case, torch.float32, 1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("backend", available_backends())
+@pytest.mark.parametrize("case", [*SHAPES, *LAYOUTS], ids=str)
+def test_cuda_float32(backend: str, case: Case) -> None:
+    if not computes(backend, replace(case.problem(torch.float32), device="cuda")):
+        pytest.skip(f"{backend} does not compute this on CUDA")
+    assert_equals_reference(backend, case, torch.float32, 1e-5, device="cuda")
 
 
 @pytest.mark.parametrize("border", ["zero", "mask"])

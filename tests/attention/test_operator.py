@@ -138,7 +138,13 @@ def test_auto_is_what_choose_backend_says() -> None:
 def test_opcheck(backend: str, case: Case) -> None:
     inputs = case.inputs(torch.float32)
     operator = torch.ops.sasa.local_attention.default
-    torch.library.opcheck(operator, (*inputs, case.spatial_extent, case.border, backend))
+    settings = (case.spatial_extent, case.border, backend)
+    torch.library.opcheck(operator, (*inputs, *settings))
+
+    constants = [None if tensor is None else tensor.detach() for tensor in inputs]
+    output, lse = operator(*constants, *settings)
+    backward = torch.ops.sasa.local_attention_backward.default
+    torch.library.opcheck(backward, (output, *constants, output, lse, *settings))
 
 
 @every_backend

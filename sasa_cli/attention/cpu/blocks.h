@@ -54,12 +54,12 @@ struct BackwardBlock {
   Vector<S>* grad_column;  // [j][t]
 };
 
-template <class S, int T, int K, bool Clipped>
+template <class S, int T, int K>
 struct Block {
   using V = Vector<S>;
 
   static SASA_INLINE bool inside(int x, Columns columns) {
-    return !Clipped || (x >= columns.first && x < columns.last);
+    return x >= columns.first && x < columns.last;
   }
 
   // f(x, t, j) for each query t that meets column x as its window column j.
@@ -77,7 +77,8 @@ struct Block {
       unroll<T>([&](auto t) SASA_INLINE_LAMBDA { queries[t] = left[t]; });
       unroll<T + K - 1>([&](auto x) SASA_INLINE_LAMBDA {
         if (!inside(x, columns)) return;
-        const V key = right[x];
+        V key = right[x];
+        hold_in_register(key);
         each_query<x>([&](auto t, auto j) SASA_INLINE_LAMBDA { sums[t][j] += queries[t] * key; });
       });
     }
@@ -94,7 +95,8 @@ struct Block {
       unroll<T + K - 1>([&](auto x) SASA_INLINE_LAMBDA {
         if (!inside(x, columns)) return;
         unroll<kChunk>([&](auto i) SASA_INLINE_LAMBDA {
-          const V column = source[i * pitch + x];
+          V column = source[i * pitch + x];
+          hold_in_register(column);
           each_query<x>([&](auto t, auto j) SASA_INLINE_LAMBDA { sums[t][i] += weights[t * K + j] * column; });
         });
       });
@@ -137,7 +139,7 @@ struct Block {
     unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
       V highest = block.highest[t];
       unroll<K>([&](auto j) SASA_INLINE_LAMBDA {
-        if (Clipped && block.mask_outside && !inside(t + j, block.columns)) sums[t][j] = splat<S>(S(-1e30));
+        if (block.mask_outside && !inside(t + j, block.columns)) sums[t][j] = splat<S>(S(-1e30));
         highest = maximum(highest, sums[t][j]);
         block.logits[t * K + j] = sums[t][j];
       });
@@ -170,7 +172,7 @@ struct Block {
     unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
       unroll<K>([&](auto j) SASA_INLINE_LAMBDA {
         weights[t][j] = exp2_lanes<S>(weights[t][j] * S(kLog2E) - block.log2_sum_exp[t]);
-        if (Clipped && block.mask_outside && !inside(t + j, block.columns)) weights[t][j] = V{};
+        if (block.mask_outside && !inside(t + j, block.columns)) weights[t][j] = V{};
       });
     });
     const bool any_inside = block.value != nullptr && block.columns.first < block.columns.last;
@@ -224,7 +226,7 @@ struct Block {
   }
 };
 
-// The functions of a block size, chosen once per tile.
+// The functions for one block size.
 template <class S>
 struct BlockFunctions {
   void (*logits)(const ForwardBlock<S>&);
@@ -236,37 +238,28 @@ struct BlockFunctions {
                             Vector<S>*);
 };
 
-template <class S, int T, int K, bool Clipped>
+template <class S, int T, int K>
 constexpr BlockFunctions<S> functions_of() {
-#ifdef ONLY_K
-  if constexpr (K != ONLY_K || T < 3) return {}; else {
-#endif
-  using B = Block<S, T, K, Clipped>;
-  using Plain = Block<S, T, K, false>;  // these do not look at the map's edge: one copy is enough
-  return {B::logits, Plain::exponentials, B::weighted_sum, B::backward, Plain::relative, Plain::relative_backward};
-#ifdef ONLY_K
-  }
-#endif
+  using B = Block<S, T, K>;
+  return {B::logits, B::exponentials, B::weighted_sum, B::backward, B::relative, B::relative_backward};
 }
 
 template <class S>
 struct BlockTable {
-  BlockFunctions<S> entries[kTileQueries][kBlockColumns][2];
+  static constexpr int kQueries = Vectors<S>::kTileQueries;
+  static constexpr int kColumns = Vectors<S>::kBlockColumns;
+  BlockFunctions<S> entries[kQueries][kColumns];
 
+  constexpr BlockTable() : BlockTable(std::make_integer_sequence<int, kQueries * kColumns>{}) {}
   template <int... I>
-  constexpr explicit BlockTable(std::integer_sequence<int, I...>) : entries{} {
-    ((entries[I / kBlockColumns][I % kBlockColumns][0] =
-          functions_of<S, I / kBlockColumns + 1, I % kBlockColumns + 1, false>(),
-      entries[I / kBlockColumns][I % kBlockColumns][1] =
-          functions_of<S, I / kBlockColumns + 1, I % kBlockColumns + 1, true>()),
-     ...);
-  }
+  constexpr explicit BlockTable(std::integer_sequence<int, I...>)
+      : entries{functions_of<S, I / kColumns + 1, I % kColumns + 1>()...} {}
 };
 
 template <class S>
-const BlockFunctions<S>& block_functions(int queries, int columns, bool clipped) {
-  static constexpr BlockTable<S> table(std::make_integer_sequence<int, kTileQueries * kBlockColumns>{});
-  return table.entries[queries - 1][columns - 1][clipped];
+const BlockFunctions<S>& block_functions(int queries, int columns) {
+  static constexpr BlockTable<S> table;
+  return table.entries[queries - 1][columns - 1];
 }
 
 }  // namespace

@@ -5,9 +5,9 @@
 // Lanes.   Heads are independent, so a vector's lanes are (image, head) planes, and no step below moves data between
 //          lanes. Position embeddings are one vector per element too, which serves shared and per-head ones alike.
 // Tasks.   One task is a group of planes, or a band of rows of it where there are few groups (band.h). How a problem
-//          is cut depends on its shape alone, and what tasks contribute together (the embeddings' gradients, the rows
-//          of keys on both sides of a band's border) is added in a fixed order afterwards: the same bits for any
-//          number of threads.
+//          is cut (shape.h) depends on its shape alone. What tasks contribute together (the embeddings' gradients,
+//          the rows of keys on both sides of a band's border) is added in a fixed order afterwards: the same bits
+//          for any number of threads.
 // Packing. A row of planes is packed to [channel][column][lane] (packing.h), straight from tensors of any strides.
 //          Of keys and values, and of their gradients, a ring of k rows is held, which is what a row of queries sees.
 // Blocks.  T neighbouring queries against K columns of one window row (blocks.h): a column is loaded once for all the
@@ -22,10 +22,6 @@
 #include <cstdlib>
 
 #include "band.h"
-
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
 
 namespace {
 
@@ -61,7 +57,8 @@ thread_local Buffer workspace;
 template <class F>
 bool parallel_for(int64_t threads, int64_t count, size_t workspace_bytes, F&& run) {
   bool complete = true;
-  const int team = int(threads < count ? threads : count);
+  if (count == 0) return true;
+  [[maybe_unused]] const int team = int(threads < count ? threads : count);
 #pragma omp parallel for schedule(dynamic, 1) num_threads(team) if (team > 1) reduction(&& : complete)
   for (int64_t i = 0; i < count; ++i) {
     void* memory = workspace.reserve(workspace_bytes);
@@ -73,7 +70,7 @@ bool parallel_for(int64_t threads, int64_t count, size_t workspace_bytes, F&& ru
 
 template <class S, class T>
 int forward(const SasaProblem& problem) {
-  const Shape shape = shape_of(problem, Vectors<S>::kLanes);
+  const Shape shape = shape_of<S>(problem);
   const size_t bytes = size_t(Band<S, T>::workspace_vectors(shape)) * sizeof(Vector<S>);
   const bool complete =
       parallel_for(problem.threads, int64_t(shape.groups) * shape.bands, bytes, [&](int64_t task, void* memory) {
@@ -107,7 +104,7 @@ void reduce_embeddings(const SasaProblem& problem, const Shape& shape, const Vec
 
 template <class S, class T>
 int backward(const SasaProblem& problem) {
-  const Shape shape = shape_of(problem, Vectors<S>::kLanes);
+  const Shape shape = shape_of<S>(problem);
   const int64_t tasks = int64_t(shape.groups) * shape.bands;
   const int64_t borders = int64_t(shape.groups) * (shape.bands - 1);
   const size_t bytes = size_t(Band<S, T>::workspace_vectors(shape)) * sizeof(Vector<S>);
@@ -134,9 +131,7 @@ extern "C" {
 
 __attribute__((visibility("default"))) int sasa_forward(const SasaProblem* problem) {
   switch (problem->type) {
-#ifndef FLOAT_ONLY
     case kSasaFloat64: return forward<double, double>(*problem);
-#endif
     case kSasaBFloat16: return forward<float, BFloat16>(*problem);
     default: return forward<float, float>(*problem);
   }
@@ -144,9 +139,7 @@ __attribute__((visibility("default"))) int sasa_forward(const SasaProblem* probl
 
 __attribute__((visibility("default"))) int sasa_backward(const SasaProblem* problem) {
   switch (problem->type) {
-#ifndef FLOAT_ONLY
     case kSasaFloat64: return backward<double, double>(*problem);
-#endif
     case kSasaBFloat16: return backward<float, BFloat16>(*problem);
     default: return backward<float, float>(*problem);
   }

@@ -22,17 +22,7 @@
 
 namespace {
 
-#if defined(__AVX512F__) || defined(__aarch64__)
-// 32 registers: 4 x 7 sums, the queries and one key stay in registers.
-constexpr int kTileQueries = 4;
-constexpr int kBlockColumns = 7;
-#else
-// 16 registers: 3 x 4 sums, 3 queries and one key.
-constexpr int kTileQueries = 3;
-constexpr int kBlockColumns = 4;
-#endif
-
-constexpr int kChunk = 4;  // channels (or columns) that are handled together outside the dot products
+constexpr int kChunk = 4;  // channels that are handled together outside the dot products
 
 // Calls f(integral_constant<int, 0>), ..., f(integral_constant<int, N - 1>): indices of register arrays must be
 // constants before the optimiser starts, or the arrays stay in memory.
@@ -53,6 +43,14 @@ struct Vectors<float> {
   typedef float V __attribute__((vector_size(SASA_VECTOR_BYTES)));
   typedef int32_t I __attribute__((vector_size(SASA_VECTOR_BYTES)));
   static constexpr int kLanes = SASA_VECTOR_BYTES / 4;
+// A register block is at most kTileQueries queries by kBlockColumns window columns.
+#if defined(__AVX512F__) || defined(__aarch64__)
+  static constexpr int kTileQueries = 4;  // of 32 registers: 28 sums, the queries and a key
+  static constexpr int kBlockColumns = 7;
+#else
+  static constexpr int kTileQueries = 3;  // of 16 registers: 12 sums, 3 queries and a key
+  static constexpr int kBlockColumns = 4;
+#endif
   static constexpr int kMantissaBits = 23;
   static constexpr float kRound = 12582912.0f + 127.0f;  // 1.5 * 2^23 + exponent bias
   static constexpr float kSmallestExponent = -126.0f;
@@ -68,6 +66,8 @@ struct Vectors<double> {
   typedef double V __attribute__((vector_size(SASA_VECTOR_BYTES)));
   typedef int64_t I __attribute__((vector_size(SASA_VECTOR_BYTES)));
   static constexpr int kLanes = SASA_VECTOR_BYTES / 8;
+  static constexpr int kTileQueries = 2;  // for exactness, not for speed: small blocks compile faster
+  static constexpr int kBlockColumns = 4;
   static constexpr int kMantissaBits = 52;
   static constexpr double kRound = 6755399441055744.0 + 1023.0;  // 1.5 * 2^52 + exponent bias
   static constexpr double kSmallestExponent = -1022.0;
@@ -98,6 +98,16 @@ using Vector = typename Vectors<S>::V;
 template <class S>
 SASA_INLINE Vector<S> splat(S value) {
   return Vector<S>{} + value;
+}
+
+// Keeps the compiler from loading a vector again in every instruction that uses it.
+template <class V>
+SASA_INLINE void hold_in_register([[maybe_unused]] V& v) {
+#if defined(__x86_64__)
+  asm("" : "+v"(v));
+#elif defined(__aarch64__)
+  asm("" : "+w"(v));
+#endif
 }
 
 template <class V>

@@ -1,0 +1,147 @@
+"""Results folders as a sweep leaves them, with invented numbers, written through the classes that write real ones."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sasa_cli.plan import Axis, Plan, PlannedRun, write_plan
+from sasa_cli.record import (
+    DataFingerprint,
+    Environment,
+    Evaluation,
+    ExperimentPaths,
+    Failure,
+    Metrics,
+    RunRecord,
+    Scores,
+    make_folder,
+    write_record,
+    write_text,
+)
+
+EPOCHS = 4
+STAGES = "model.stages"
+EXTENT = "model.attention.spatial_extent"
+
+
+def planned_run(cell: dict[str, Any], seed: int) -> PlannedRun:
+    stages, extent = cell.get(STAGES, "AAAA"), cell.get(EXTENT)
+    label = "-".join(([f"k{extent}"] if extent else []) + [stages]) if cell else "base"
+    attending = stages.count("A")
+    cell_hash = f"{hash_of(label):08x}"
+    return PlannedRun(
+        run_id=f"{label}-s{seed}-{hash_of(label + str(seed)):08x}",
+        label=label,
+        cell=cell,
+        cell_hash=cell_hash,
+        seed=seed,
+        params=1_046_000 - 160_123 * attending,
+        macs=46_800_000 - 4_100_000 * attending + 30_007 * attending * (extent or 0) ** 2,
+        macs_executed=45_000_000 - 4_400_000 * attending + 20_003 * attending * (extent or 0) ** 2,
+    )
+
+
+def hash_of(text: str) -> int:
+    return random.Random(text).getrandbits(32)
+
+
+def environment(**changes: Any) -> Environment:
+    values = {
+        "sasa": "0.1.0",
+        "python": "3.11.9",
+        "torch": "2.15.0",
+        "timm": "1.0.31",
+        "platform": "Linux-x86_64",
+        "device": "cpu",
+        "device_name": "a CPU",
+        "threads": 1,
+        "dtype": "float32",
+        "git_commit": "0123abc",
+        "backends": {},
+    }
+    return Environment.model_validate(values | changes)
+
+
+def evaluation(epoch: int, top1: float, ema: float | None = None) -> Evaluation:
+    scores = [Scores(loss=1.0, top1=value, top5=99.0) for value in (top1, top1 if ema is None else ema)]
+    return Evaluation(epoch=epoch, raw=scores[0], ema=None if ema is None else scores[1])
+
+
+def done_record(
+    experiment: str, run: PlannedRun, test_last: float, *, ema: float | None = None, **environment_changes: Any
+) -> RunRecord:
+    """Val is 1 point above test, the best epoch is the last but one and half a point better, EMA adds `ema`."""
+
+    def at(epoch: int, top1: float) -> Evaluation:
+        return evaluation(epoch, top1, None if ema is None else top1 + ema)
+
+    return RunRecord(
+        status="done",
+        **run.model_dump(),
+        experiment=experiment,
+        started="2026-01-01T00:00:00Z",
+        epochs_done=EPOCHS,
+        seconds=40.0 + run.seed,
+        images_per_second=1234.5,
+        peak_memory_mib=321.0,
+        metrics=Metrics(
+            val_last=at(EPOCHS, test_last + 1),
+            val_best=at(EPOCHS - 1, test_last + 1.5),
+            test_last=at(EPOCHS, test_last),
+            test_best=at(EPOCHS - 1, test_last + 0.5),
+        ),
+        data=DataFingerprint(name="fashion-mnist-mini", sha256="ab" * 32, train=4500, val=500, test=1000, classes=10),
+        environment=environment(**environment_changes),
+    )
+
+
+@dataclass
+class Experiment:
+    """A results folder in the making."""
+
+    paths: ExperimentPaths
+    cells: Sequence[dict[str, Any]]
+    seeds: Sequence[int]
+    runs: list[PlannedRun] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.runs = [planned_run(cell, seed) for seed in self.seeds for cell in self.cells]
+        make_folder(self.paths.folder)
+
+    @property
+    def name(self) -> str:
+        return self.paths.folder.name
+
+    def run(self, label: str, seed: int = 0) -> PlannedRun:
+        return next(run for run in self.runs if run.label == label and run.seed == seed)
+
+    def write_plan(self) -> None:
+        keys = list(dict.fromkeys(key for cell in self.cells for key in cell))
+        axes = [Axis(key=key, values=_distinct(cell[key] for cell in self.cells if key in cell)) for key in keys]
+        plan = Plan(experiment=self.name, description="Which stages should attend?", axes=axes, runs=self.runs)
+        write_plan(self.paths, plan)
+
+    def finish(self, run: PlannedRun, test_last: float, **changes: Any) -> RunRecord:
+        record = done_record(self.name, run, test_last, **changes)
+        self.write(record)
+        rows = [f"{epoch},{test_last + epoch - 3}," for epoch in range(1, EPOCHS + 1)]
+        write_text(self.paths.run(run.run_id).metrics, "\n".join(["epoch,eval_top1,ema_top1", *rows, ""]))
+        return record
+
+    def fail(self, run: PlannedRun) -> None:
+        failure = Failure(kind="RunError", message="loss is nan", traceback="Traceback ...", epoch=2, step=17)
+        self.stop(run, status="failed", error=failure)
+
+    def stop(self, run: PlannedRun, **changes: Any) -> None:
+        done = done_record(self.name, run, 50.0)
+        self.write(done.model_copy(update={"metrics": None, "epochs_done": 1} | changes))
+
+    def write(self, record: RunRecord) -> None:
+        paths = self.paths.run(record.run_id)
+        make_folder(paths.folder)
+        write_record(paths, record)
+
+
+def _distinct(values: Any) -> list[Any]:
+    return list(dict.fromkeys(values))
