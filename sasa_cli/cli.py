@@ -139,6 +139,15 @@ def sweep(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed/--skip-failed", help="Whether runs that failed before are tried again.")
     ] = True,
+    launcher: Annotated[Literal["local", "ray", "slurm"], typer.Option(help="Where the runs go.")] = "local",
+    launcher_options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--launcher-set",
+            metavar="KEY=VALUE",
+            help="What Ray or Slurm is asked for, as slurm_partition=gpu; repeatable.",
+        ),
+    ] = None,
     status: Annotated[bool, typer.Option("--status", help="Show the state of every run; start nothing.")] = False,
     out: Out = Path("results"),
     data_dir: DataDir = None,
@@ -149,15 +158,18 @@ def sweep(
 ) -> None:
     """Train every cell and seed of an experiment; called again, only what is missing or failed."""
     from sasa_cli.experiment import load_experiment
-    from sasa_cli.launchers.local import LaunchOptions, launch_local
+    from sasa_cli.launchers import find_launcher
+    from sasa_cli.launchers.interface import LaunchOptions
     from sasa_cli.launchers.planning import make_plan, run_payload
     from sasa_cli.launchers.remaining import remaining, require_all_done, states_of
     from sasa_cli.plan import write_plan
     from sasa_cli.record import ExperimentPaths, make_folder
     from sasa_cli.sweep import expand_sweep
     from sasa_cli.terminal import SweepDisplay, sweep_table, tally
+    from sasa_cli.yaml_source import parse_assignment
 
-    options = LaunchOptions(_jobs(jobs), device, data_dir, fail_fast)
+    cluster = {str(key[0]): value for key, value in map(parse_assignment, launcher_options or ())}
+    options = LaunchOptions(_jobs(jobs), device, data_dir, fail_fast, cluster)
     loaded = load_experiment(experiment, assignments or ())
     specs = expand_sweep(loaded)
     plan = make_plan(loaded, specs)
@@ -174,7 +186,7 @@ def sweep(
         console.print(f"{tally(states)}; to train: {len(todo)}", highlight=False)
         if todo:
             with SweepDisplay(console, plan.runs, results, len(todo)) as display:
-                launch_local(todo, results, options, display)
+                find_launcher(launcher)(todo, results, options, display)
         states = states_of(run_ids, results)
         console.print(f"{tally(states)}; report: sasa report {results.folder}", highlight=False)
     if as_json:

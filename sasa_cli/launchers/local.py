@@ -13,40 +13,19 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerProcess
-from pathlib import Path
-from typing import Protocol, Self, cast
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from typing import cast
 
-from sasa_cli.errors import EXIT_INTERRUPTED, LockedError, RunError, SasaError
-from sasa_cli.launchers.preflight import Device, Preflight, preflight
-from sasa_cli.launchers.states import RunState, state_of
-from sasa_cli.record import ExperimentPaths, Failure, RunPaths, read_record, write_record
+from sasa_cli.errors import EXIT_INTERRUPTED, RunError, SasaError
+from sasa_cli.launchers.interface import REFRESH_SECONDS, LaunchOptions, Observer
+from sasa_cli.launchers.preflight import Preflight, preflight
+from sasa_cli.launchers.states import RunState
+from sasa_cli.launchers.work import Job, Refusal, outcome
+from sasa_cli.record import ExperimentPaths
 from sasa_cli.spec import RunSpec
 
-REFRESH_SECONDS = 0.5
-INTERRUPTED = (0, EXIT_INTERRUPTED, -signal.SIGINT, -signal.SIGTERM)
+INTERRUPTED = (EXIT_INTERRUPTED, -signal.SIGINT, -signal.SIGTERM)
 PRELOADED = ["sasa_cli.training.run"]
-
-
-@dataclass(frozen=True)
-class LaunchOptions:
-    """How a sweep is run; none of it changes the spec of a run."""
-
-    jobs: int | None = None
-    """Runs at a time; None: as many as fit."""
-    device: Device = "auto"
-    data_dir: Path | None = None
-    fail_fast: bool = False
-
-
-class Observer(Protocol):
-    """Whoever shows the sweep to the user."""
-
-    def started(self, spec: RunSpec) -> None: ...
-
-    def finished(self, spec: RunSpec, state: RunState) -> None: ...
-
-    def tick(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -58,28 +37,10 @@ class _Slot:
 
 
 @dataclass(frozen=True)
-class _Refusal:
-    """An error on its way from one process to another."""
-
-    message: str
-    exit_code: int
-    locked: bool
-
-    @classmethod
-    def of(cls, error: SasaError) -> Self:
-        return cls(str(error), error.exit_code, isinstance(error, LockedError))
-
-    def as_error(self) -> SasaError:
-        error = SasaError(self.message)
-        error.exit_code = self.exit_code
-        return error
-
-
-@dataclass(frozen=True)
 class _Worker:
     process: ForkServerProcess
     answer: Connection
-    spec: RunSpec
+    job: Job
     slot: _Slot
 
 
@@ -92,10 +53,8 @@ def launch_local(
         SasaError: before any training, where images, device or recipe are not as they must be.
         KeyboardInterrupt: interrupted; the runs have stopped at their last checkpoint.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    found = _checked(context, specs, options)
-    free = _slots(found, options.jobs, len(specs))
+    context = fork_server()
+    free = _slots(checked(context, specs, options), options.jobs, len(specs))
     waiting = list(reversed(specs))
     workers: dict[int, _Worker] = {}
     try:
@@ -103,12 +62,12 @@ def launch_local(
             while waiting and free:
                 worker = _start(context, waiting.pop(), free.pop(), results, options)
                 workers[worker.process.sentinel] = worker
-                observer.started(worker.spec)
+                observer.started(worker.job.spec)
             for sentinel in wait([*workers], timeout=REFRESH_SECONDS):
                 worker = workers.pop(cast(int, sentinel))
                 free.append(worker.slot)
-                state = _outcome(worker, results.run(worker.spec.run_id))
-                observer.finished(worker.spec, state)
+                state = _ended(worker)
+                observer.finished(worker.job.spec, state)
                 if state.status == "failed" and options.fail_fast:
                     waiting.clear()
                     _stop(workers)
@@ -117,21 +76,26 @@ def launch_local(
         _stop(workers)
 
 
-def _checked(
-    context: multiprocessing.context.ForkServerContext, specs: Sequence[RunSpec], options: LaunchOptions
-) -> Preflight:
+def fork_server() -> ForkServerContext:
+    """Where processes come from that find torch loaded."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+def checked(context: ForkServerContext, specs: Sequence[RunSpec], options: LaunchOptions) -> Preflight:
     """Look at everything that can be wrong before the first run, in a process that has torch. Raises `SasaError`."""
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_check, args=(theirs, list(specs), options), daemon=True)
     process.start()
     theirs.close()
     try:
-        answer: Preflight | _Refusal = ours.recv()
+        answer: Preflight | Refusal = ours.recv()
     except EOFError as error:
         process.join()
         raise RunError(f"the check before the sweep died with exit code {process.exitcode}") from error
     process.join()
-    if isinstance(answer, _Refusal):
+    if isinstance(answer, Refusal):
         raise answer.as_error()
     return answer
 
@@ -140,7 +104,7 @@ def _check(answer: Connection, specs: list[RunSpec], options: LaunchOptions) -> 
     try:
         answer.send(preflight(specs, options.device, options.data_dir))
     except SasaError as error:
-        answer.send(_Refusal.of(error))
+        answer.send(Refusal.of(error))
 
 
 def available_cores() -> int:
@@ -159,44 +123,25 @@ def _slots(found: Preflight, jobs: int | None, runs: int) -> list[_Slot]:
 
 
 def _start(
-    context: multiprocessing.context.ForkServerContext,
-    spec: RunSpec,
-    slot: _Slot,
-    results: ExperimentPaths,
-    options: LaunchOptions,
+    context: ForkServerContext, spec: RunSpec, slot: _Slot, results: ExperimentPaths, options: LaunchOptions
 ) -> _Worker:
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(
-        target=_work, args=(theirs, spec, results.run(spec.run_id), options, slot), name=spec.run_id
-    )
+    job = Job(spec, results.run(spec.run_id), options.device, options.data_dir, slot.threads)
+    process = context.Process(target=_work, args=(theirs, job, slot.gpu), name=spec.run_id)
     process.start()
     theirs.close()
-    return _Worker(process, ours, spec, slot)
+    return _Worker(process, ours, job, slot)
 
 
-def _work(answer: Connection, spec: RunSpec, paths: RunPaths, options: LaunchOptions, slot: _Slot) -> None:
-    """Body of a worker process: one run. Errors are in the record; the answer is for those that cannot be."""
-    from sasa_cli.training.run import RunOptions, train_run
-
-    if slot.gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(slot.gpu)
+def _work(answer: Connection, job: Job, gpu: int | None) -> None:
+    """Body of a worker process."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
     _end_with_parent()
     try:
-        _set_broken_record_aside(paths)
-        train_run(spec, paths, RunOptions(device=options.device, data_dir=options.data_dir, threads=slot.threads))
-    except SasaError as error:
-        answer.send(_Refusal.of(error))
-        sys.exit(error.exit_code)
+        answer.send(job())
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
-
-
-def _set_broken_record_aside(paths: RunPaths) -> None:
-    """A record that cannot be read is kept under another name; the run then makes a new one from its checkpoint."""
-    try:
-        read_record(paths)
-    except RunError:
-        paths.record.replace(paths.record.with_name(f"{paths.record.name}.broken"))
 
 
 def _end_with_parent() -> None:
@@ -212,26 +157,15 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()
 
 
-def _outcome(worker: _Worker, paths: RunPaths) -> RunState:
-    """The state of a run whose process has ended; a death without a record is recorded here."""
+def _ended(worker: _Worker) -> RunState:
+    """The state of a run whose process has ended."""
     worker.process.join()
-    refusal: _Refusal | None = None
-    with contextlib.suppress(EOFError):  # nothing was sent: the run came to its end, or its process died
-        refusal = worker.answer.recv()
+    code = worker.process.exitcode
+    refusal, death = None, None if code in INTERRUPTED else f"the process died with exit code {code}"
+    with contextlib.suppress(EOFError):  # nothing was sent: the process was interrupted, or died
+        refusal, death = worker.answer.recv(), None
     worker.answer.close()
-    if refusal and refusal.locked:
-        return RunState("running", None, refusal.message)
-    state = state_of(paths)
-    if state.status != "missing" or worker.process.exitcode in INTERRUPTED:
-        return state
-    message = (
-        refusal.message if refusal else f"the process ended without a word, with exit code {worker.process.exitcode}"
-    )
-    record = read_record(paths)
-    if record is not None:
-        failure = Failure(kind="RunError", message=message, traceback="", epoch=record.epochs_done)
-        write_record(paths, record.model_copy(update={"status": "failed", "error": failure}))
-    return RunState("failed", record, message)
+    return outcome(worker.job.paths, refusal, death)
 
 
 def _stop(workers: dict[int, _Worker]) -> None:

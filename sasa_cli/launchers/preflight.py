@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sasa_cli.launchers.interface import Device
 from sasa_cli.spec import RunSpec
-
-Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,39 @@
+"""What every launcher takes and tells: its options, and whoever watches the sweep."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from sasa_cli.launchers.states import RunState
+from sasa_cli.record import ExperimentPaths
+from sasa_cli.spec import RunSpec
+
+Device = Literal["auto", "cpu", "cuda"]
+REFRESH_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """How a sweep is run; none of it changes the spec of a run."""
+
+    jobs: int | None = None
+    """Runs at a time; None: as many as fit."""
+    device: Device = "auto"
+    data_dir: Path | None = None
+    fail_fast: bool = False
+    cluster: dict[str, Any] = field(default_factory=dict)
+    """What the cluster is asked for each run, in the words of the launcher."""
+
+
+class Observer(Protocol):
+    """Whoever shows the sweep to the user."""
+
+    def started(self, spec: RunSpec) -> None: ...
+
+    def finished(self, spec: RunSpec, state: RunState) -> None: ...
+
+    def tick(self) -> None: ...
+
+
+Launch = Callable[[Sequence[RunSpec], ExperimentPaths, LaunchOptions, Observer], None]

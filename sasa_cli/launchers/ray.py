@@ -1,0 +1,88 @@
+"""Runs of a sweep as tasks of a Ray cluster, one GPU each where the cluster has any.
+
+Results and images must lie where every node finds them under the same path.
+"""
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from sasa_cli.errors import SpecError
+from sasa_cli.launchers.interface import REFRESH_SECONDS, LaunchOptions, Observer
+from sasa_cli.launchers.local import checked, fork_server
+from sasa_cli.launchers.states import RunState
+from sasa_cli.launchers.work import Job, outcome
+from sasa_cli.record import ExperimentPaths
+from sasa_cli.spec import RunSpec
+
+
+def launch_ray(specs: Sequence[RunSpec], results: ExperimentPaths, options: LaunchOptions, observer: Observer) -> None:
+    """Train `specs` on the cluster that RAY_ADDRESS names, else on one of this machine alone.
+
+    `options.cluster` are arguments of `ray.remote`, such as num_cpus, num_gpus or resources.
+
+    Raises:
+        SasaError: before any training, where Ray, images or recipe are not as they must be.
+        KeyboardInterrupt: interrupted; what was running is cancelled.
+    """
+    ray = _ray()
+    checked(fork_server(), specs, options)
+    ray.init(include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
+    gpus = 1 if options.device != "cpu" and ray.cluster_resources().get("GPU") else 0
+    request = {"num_cpus": 1, "num_gpus": gpus, "max_retries": 0, **options.cluster}
+    threads = max(1, int(request["num_cpus"]))
+    task = ray.remote(**request)(_work)
+    waiting = list(reversed(specs))
+    running: dict[Any, Job] = {}
+    try:
+        while waiting or running:
+            while waiting and (options.jobs is None or len(running) < options.jobs):
+                job = _job(waiting.pop(), results, options, threads)
+                running[task.remote(job)] = job
+                observer.started(job.spec)
+            ended, _ = ray.wait(list(running), timeout=REFRESH_SECONDS)
+            for reference in ended:
+                job = running.pop(reference)
+                state = _state(ray, reference, job)
+                observer.finished(job.spec, state)
+                if state.status == "failed" and options.fail_fast:
+                    waiting.clear()
+                    _cancel(ray, running)
+            observer.tick()
+    finally:
+        _cancel(ray, running)
+        ray.shutdown()
+
+
+def _ray() -> Any:
+    try:
+        return importlib.import_module("ray")
+    except ImportError as error:
+        raise SpecError("--launcher ray: Ray is not installed; pip install 'sasa-cli[ray]'") from error
+
+
+def _job(spec: RunSpec, results: ExperimentPaths, options: LaunchOptions, threads: int) -> Job:
+    shared = ExperimentPaths(results.folder.absolute())
+    data_dir = options.data_dir.absolute() if options.data_dir else None
+    return Job(spec, shared.run(spec.run_id), options.device, data_dir, threads)
+
+
+def _work(job: Job) -> Any:
+    return job()
+
+
+def _state(ray: Any, reference: Any, job: Job) -> RunState:
+    try:
+        return outcome(job.paths, ray.get(reference), None)
+    except (ray.exceptions.TaskCancelledError, ray.exceptions.RayTaskError):
+        return outcome(job.paths, None, None)  # interrupted
+    except ray.exceptions.RayError as error:
+        return outcome(job.paths, None, f"the Ray task died: {error}".splitlines()[0])
+
+
+def _cancel(ray: Any, running: dict[Any, Job]) -> None:
+    for reference in running:
+        ray.cancel(reference)  # raises KeyboardInterrupt in the task, which then writes its state
+    if running:
+        ray.wait(list(running), num_returns=len(running), timeout=30)
+    running.clear()

@@ -1,0 +1,89 @@
+"""Runs of a sweep as jobs of Slurm, through submitit, which asks for them anew when they are preempted.
+
+The sweep's process only submits and watches: when it ends, the jobs go on, and `sasa sweep --status` shows them.
+"""
+
+import importlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sasa_cli.errors import SpecError
+from sasa_cli.launchers.interface import LaunchOptions, Observer
+from sasa_cli.launchers.local import checked, fork_server
+from sasa_cli.launchers.states import RunState
+from sasa_cli.launchers.work import Job, outcome
+from sasa_cli.record import ExperimentPaths
+from sasa_cli.spec import RunSpec
+
+POLL_SECONDS = 5.0
+DEFAULTS = {"timeout_min": 24 * 60, "cpus_per_task": 4}
+JOB_FOLDER = "slurm"  # below the results of the experiment: scripts and output of the jobs
+
+
+class RequeuedJob(Job):
+    """A job that goes on from its checkpoint when Slurm takes its node away."""
+
+    def checkpoint(self) -> Any:
+        """What submitit submits in place of the preempted job."""
+        return importlib.import_module("submitit.helpers").DelayedSubmission(self)
+
+
+def launch_slurm(
+    specs: Sequence[RunSpec], results: ExperimentPaths, options: LaunchOptions, observer: Observer
+) -> None:
+    """Submit `specs` as an array of jobs and wait for them.
+
+    `options.cluster` are parameters of submitit, such as slurm_partition, timeout_min or gpus_per_node.
+
+    Raises:
+        SasaError: before any training, where Slurm, images or recipe are not as they must be.
+        KeyboardInterrupt: no longer watched; the jobs go on.
+    """
+    executor = _executor(ExperimentPaths(results.folder.absolute()))
+    checked(fork_server(), specs, options)
+    parameters = DEFAULTS | options.cluster
+    if options.jobs is not None:
+        parameters["slurm_array_parallelism"] = options.jobs
+    executor.update_parameters(name=f"sasa-{specs[0].experiment}", **parameters)
+    jobs = [_job(spec, results, options, int(parameters["cpus_per_task"])) for spec in specs]
+    with executor.batch():
+        submitted = [executor.submit(job) for job in jobs]
+    for job in jobs:
+        observer.started(job.spec)
+    open_jobs = dict(zip(submitted, jobs, strict=True))
+    while open_jobs:
+        for submission in [each for each in open_jobs if each.done()]:
+            job = open_jobs.pop(submission)
+            state = _state(submission, job)
+            observer.finished(job.spec, state)
+            if state.status == "failed" and options.fail_fast:
+                for other in open_jobs:
+                    other.cancel()
+        observer.tick()
+        time.sleep(POLL_SECONDS if open_jobs else 0)
+
+
+def _executor(results: ExperimentPaths) -> Any:
+    try:
+        submitit = importlib.import_module("submitit")
+    except ImportError as error:
+        raise SpecError("--launcher slurm: submitit is not installed; pip install 'sasa-cli[slurm]'") from error
+    executor = submitit.AutoExecutor(folder=results.folder / JOB_FOLDER)
+    if executor.cluster != "slurm":
+        raise SpecError("--launcher slurm: there is no Slurm here (no sbatch); allowed are local and ray")
+    return executor
+
+
+def _job(spec: RunSpec, results: ExperimentPaths, options: LaunchOptions, threads: int) -> RequeuedJob:
+    shared = ExperimentPaths(results.folder.absolute())
+    data_dir = options.data_dir.absolute() if options.data_dir else None
+    return RequeuedJob(spec, shared.run(spec.run_id), options.device, data_dir, threads)
+
+
+def _state(submission: Any, job: Job) -> RunState:
+    submitit = importlib.import_module("submitit")
+    try:
+        return outcome(job.paths, submission.result(), None)
+    except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError) as error:
+        return outcome(job.paths, None, f"Slurm job {submission.job_id} died: {error}".splitlines()[0])

@@ -1,0 +1,152 @@
+"""Launchers: the machine divided between runs, deaths recorded, and the same runs through Ray and Slurm."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from sasa_cli.errors import SpecError
+from sasa_cli.experiment import load_experiment
+from sasa_cli.launchers import LAUNCHERS, find_launcher, local, slurm
+from sasa_cli.launchers.interface import LaunchOptions
+from sasa_cli.launchers.local import available_cores
+from sasa_cli.launchers.preflight import Preflight
+from sasa_cli.launchers.remaining import remaining
+from sasa_cli.launchers.states import RunState, state_of
+from sasa_cli.launchers.work import Job, Refusal, outcome
+from sasa_cli.record import ExperimentPaths, RunPaths, read_record
+from sasa_cli.spec import RunSpec
+from sasa_cli.sweep import expand_sweep
+
+SMALL = [
+    "data.train_images=64",
+    "recipe.epochs=1",
+    "model.width=0.125",
+    "sweep={model.stages: [CCCC, CCCA]}",
+    "seeds=[0]",
+]
+
+
+@pytest.fixture
+def specs() -> list[RunSpec]:
+    return expand_sweep(load_experiment("demo", SMALL))
+
+
+class Witness:
+    """Notes what a launcher tells."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.ended: dict[str, RunState] = {}
+
+    def started(self, spec: RunSpec) -> None:
+        self.begun.append(spec.run_id)
+
+    def finished(self, spec: RunSpec, state: RunState) -> None:
+        self.ended[spec.run_id] = state
+
+    def tick(self) -> None: ...
+
+
+def children(process: int) -> list[int]:
+    """The processes that a process has started."""
+    listing = Path(f"/proc/{process}/task/{process}/children")
+    if not listing.exists():
+        pytest.skip("needs /proc to find the worker")
+    return [int(child) for child in listing.read_text().split()]
+
+
+def test_every_launcher_can_be_found():
+    assert all(callable(find_launcher(name)) for name in LAUNCHERS)
+
+
+@pytest.mark.parametrize(("jobs", "runs", "expected"), [(1, 5, 1), (2, 5, 2), (8, 3, 3)])
+def test_cores_are_divided_between_the_runs(jobs: int, runs: int, expected: int):
+    slots = local._slots(Preflight("cpu", 0), jobs, runs)
+    assert len(slots) == expected
+    assert {slot.threads for slot in slots} == {max(1, available_cores() // expected)}
+
+
+def test_each_gpu_gets_a_run():
+    slots = local._slots(Preflight("cuda", 2), None, 5)
+    assert [slot.gpu for slot in slots] == [0, 1]
+    assert [slot.gpu for slot in local._slots(Preflight("cuda", 2), 4, 5)] == [0, 1, 0, 1]
+
+
+def test_what_remains(specs: list[RunSpec]):
+    states = [RunState("failed"), RunState("missing")]
+    assert remaining(specs, states, retry_failed=True) == specs
+    assert remaining(specs, states, retry_failed=False) == specs[1:]
+    assert remaining(specs, [RunState("done"), RunState("running")], retry_failed=True) == []
+
+
+def test_a_death_without_a_word_is_recorded(specs: list[RunSpec], tmp_path: Path):
+    job = Job(specs[0], ExperimentPaths(tmp_path).run(specs[0].run_id), "cpu", None, 1)
+    assert job() is None
+    done = read_record(job.paths)
+    assert done is not None
+    job.paths.record.write_text(done.model_copy(update={"status": "running", "metrics": None}).model_dump_json())
+    assert state_of(job.paths).status == "missing"
+    state = outcome(job.paths, None, "the process died with exit code -9")
+    assert (state.status, state.note) == ("failed", "the process died with exit code -9")
+    assert "exit code -9" in state_of(job.paths).note
+
+
+def test_a_run_that_another_process_trains_is_no_failure(tmp_path: Path):
+    refusal = Refusal("another process is training this run", 1, locked=True)
+    assert outcome(RunPaths(tmp_path), refusal, None).status == "running"
+
+
+def test_a_broken_record_is_set_aside(specs: list[RunSpec], tmp_path: Path):
+    job = Job(specs[0], ExperimentPaths(tmp_path).run(specs[0].run_id), "cpu", None, 1)
+    job.paths.folder.mkdir(parents=True)
+    job.paths.record.write_text("{")
+    assert job() is None
+    assert state_of(job.paths).status == "done"
+    assert (job.paths.folder / "record.json.broken").read_text() == "{"
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_a_failed_run(specs: list[RunSpec], tmp_path: Path):
+    results = ExperimentPaths(tmp_path)
+    long = specs[0].model_copy(update={"recipe": specs[0].recipe.model_copy(update={"epochs": 500})})
+
+    class Killer(Witness):
+        def tick(self) -> None:
+            if results.run(long.run_id).record.exists():
+                for server in children(os.getpid()):
+                    for worker in children(server):
+                        os.kill(worker, signal.SIGKILL)
+
+    witness = Killer()
+    local.launch_local([long], results, LaunchOptions(jobs=1, device="cpu"), witness)
+    assert witness.ended[long.run_id].status == "failed"
+    assert "exit code -9" in witness.ended[long.run_id].note
+
+
+@pytest.mark.slow
+def test_slurm_jobs_train_the_runs(specs: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    submitit = pytest.importorskip("submitit", reason="submitit is not installed")
+    # Without Slurm at hand, submitit's own local executor takes the same jobs.
+    monkeypatch.setattr(slurm, "_executor", lambda results: submitit.LocalExecutor(results.folder / "slurm"))
+    monkeypatch.setattr(slurm, "DEFAULTS", {"timeout_min": 5, "cpus_per_task": 1})
+    monkeypatch.setattr(slurm, "POLL_SECONDS", 0.2)
+    witness = Witness()
+    slurm.launch_slurm(specs, ExperimentPaths(tmp_path), LaunchOptions(device="cpu"), witness)
+    assert [witness.ended[spec.run_id].status for spec in specs] == ["done", "done"]
+
+
+def test_slurm_is_refused_where_there_is_none(specs: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SpecError, match="no Slurm here"):
+        slurm.launch_slurm(specs, ExperimentPaths(tmp_path), LaunchOptions(), Witness())
+
+
+@pytest.mark.slow
+def test_ray_tasks_train_the_runs(specs: list[RunSpec], tmp_path: Path):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    witness = Witness()
+    find_launcher("ray")(specs, ExperimentPaths(tmp_path), LaunchOptions(device="cpu"), witness)
+    assert [witness.ended[spec.run_id].status for spec in specs] == ["done", "done"]
