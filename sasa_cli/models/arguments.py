@@ -29,12 +29,16 @@ def model_spec(name: str, arguments: Mapping[str, Any]) -> ModelSpec:
 
 def _explained(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
-        place = [str(key) for key in problem["loc"] if key != "attention"]
-        cause = problem.get("ctx", {}).get("error")
+        place, cause = problem["loc"], problem.get("ctx", {}).get("error")
         if isinstance(cause, KeyProblemsError):
             for key, message in cause.problems:
-                yield f"{'.'.join(part for part in (*place, *key) if part != 'attention')}: {message}"
+                yield f"{_argument(*place, *key)}: {message}"
         elif cause is not None:
-            yield f"{'.'.join(place)}: {cause}"
+            yield f"{_argument(*place)}: {cause}"
         else:
-            yield f"{'.'.join(place)}: {problem['input']!r} is not allowed; {problem['msg']}"
+            yield f"{_argument(*place)}: {problem['input']!r} is not allowed; {problem['msg']}"
+
+
+def _argument(*place: int | str) -> str:
+    """`heads` for the key `attention.heads`; keys of other sections keep theirs, as in `stem.heads`."""
+    return ".".join(str(key) for key in place if key != "attention")

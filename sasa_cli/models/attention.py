@@ -14,7 +14,7 @@ from sasa_cli.spec import AttentionSpec, heads_problem
 
 @register_notrace_module  # one node in a graph of torch.fx
 class LocalSelfAttention(nn.Module):
-    """Stand-alone self-attention (Ramachandran et al., 2019, arXiv 1906.05909, section 3.1).
+    """Stand-alone self-attention (Ramachandran et al., 2019, arXiv 1906.05909, equation 3).
 
     For pixel (i, j) of each head, with the k x k window N_k(i, j) centred on it::
 
@@ -31,8 +31,11 @@ class LocalSelfAttention(nn.Module):
         in_channels: C_in.
         out_channels: C_out = N D.
         spec: k (one number), heads, position, content, border, embedding and backend.
-        stride: above 1, a `stride` x `stride` average pool follows the attention (paper, section 4.1). A window
+        stride: above 1, a `stride` x `stride` average pool follows the attention (paper, section 3.1). A window
             that the map's edge cuts off averages the pixels that it has.
+
+    Attributes:
+        last_problem: what the last forward pass asked of `local_attention`; None before the first.
 
     Raises:
         ValueError: if `out_channels` cannot be split into these heads, or k is not one number.

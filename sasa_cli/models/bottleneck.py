@@ -10,7 +10,7 @@ from sasa_cli.spec import AttentionSpec, ModelSpec
 
 
 class AttentionBottleneck(Bottleneck):
-    """timm's `Bottleneck` whose `conv2`, and nothing else, is a `LocalSelfAttention` (paper, section 4.1).
+    """timm's `Bottleneck` whose `conv2`, and nothing else, is a `LocalSelfAttention` (paper, section 3.1).
 
     Batch norm and ReLU follow it as they follow the 3x3. Of the arguments that only a convolution has, `dilation`
     and `cardinality` change nothing in the attention: where `output_stride` takes the stride away, the pool goes

@@ -21,7 +21,7 @@ def offset_embedding(
 
     Returns:
         ``(D // 2, offsets)``, or ``(N, D // 2, offsets)`` where `spec` wants them per head. Rows take the first half
-        of a query's channels and columns the second (paper, section 3.1).
+        of a query's channels and columns the second (paper, equation 3).
     """
     if spec.position != "relative":
         return None

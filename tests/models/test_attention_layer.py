@@ -24,9 +24,10 @@ def pixel_by_pixel(layer: LocalSelfAttention, x: Tensor) -> Tensor:
     spec, k, half = layer.spec, layer.spatial_extent, layer.head_dim // 2
     if spec.position == "absolute":
         x = x + sinusoidal_encoding(*x.shape[1:]).to(x.dtype)
-    project = lambda conv: torch.einsum("oi,bihw->bohw", conv.weight[:, :, 0, 0], x)  # noqa: E731
-    query, value = project(layer.query), project(layer.value)
-    key = torch.zeros_like(query) if layer.key is None else project(layer.key)
+    query, key, value = (
+        torch.einsum("oi,bihw->bohw", conv.weight[:, :, 0, 0], x) if conv is not None else torch.zeros_like(x)
+        for conv in (layer.query, layer.key, layer.value)
+    )
     y = torch.zeros_like(query)
     for n in range(spec.heads):
         channels = slice(n * layer.head_dim, (n + 1) * layer.head_dim)

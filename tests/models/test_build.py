@@ -9,7 +9,7 @@ from sasa_cli.attention import available_backends
 from sasa_cli.errors import SpecError
 from sasa_cli.models import LocalSelfAttention, attention_backends, build_model, model_kwargs
 from sasa_cli.models.arguments import MODEL_ARGUMENTS, model_spec
-from sasa_cli.spec import ModelSpec
+from sasa_cli.spec import ModelSpec, StemSpec
 
 from .networks import VARIANTS, images, small_network
 
@@ -30,6 +30,21 @@ def test_network_is_what_the_spec_says():
     assert network.drop_rate == 0.1
     assert network.layer4[0].drop_path.drop_prob == pytest.approx(0.2)
     assert network(images(2, 1)).shape == (2, 5)
+
+
+@pytest.mark.parametrize("name", ["sasa_resnet26", "sasa_resnet38", "sasa_resnet50"])
+def test_network_keeps_the_name_of_its_spec(name: str):
+    with torch.device("meta"):
+        network = build_model(ModelSpec(name=name), 10)
+    assert network.pretrained_cfg["architecture"] == name
+    assert network.spec.depth == ModelSpec(name=name).depth
+
+
+def test_stem_and_stages_may_be_written_in_several_ways():
+    stems = ["attention", {"kind": "attention"}, StemSpec(kind="attention")]
+    stages = ["CCAA", ["conv", "conv", "attention", "attention"]]
+    specs = [model_spec("sasa_resnet50", {"stem": a, "stages": b}) for a in stems for b in stages]
+    assert all(spec == specs[0] for spec in specs)
 
 
 @pytest.mark.parametrize("kwargs", VARIANTS.values(), ids=VARIANTS)
