@@ -103,7 +103,7 @@ def train(
     from sasa_cli.launchers.states import state_of
     from sasa_cli.record import ExperimentPaths
     from sasa_cli.sweep import base_run
-    from sasa_cli.terminal import TrainDisplay, sweep_table
+    from sasa_cli.terminal import TrainDisplay, attention_line, sweep_table
 
     loaded = load_experiment(experiment, assignments or ())
     spec = base_run(loaded, seed)
@@ -123,7 +123,7 @@ def train(
         options = RunOptions(device=device, resume=resume, data_dir=data_dir)
         record = train_run(spec, paths, options, display.step)
     console.print(sweep_table(plan.runs, [state_of(paths)]))
-    console.print(f"run folder: {paths.folder}", highlight=False)
+    console.print(f"{attention_line(record)}\nrun folder: {paths.folder}", highlight=False)
     if as_json:
         typer.echo(record.model_dump_json(indent=2))
 

@@ -56,6 +56,16 @@ def _note(state: RunState) -> str:
     return state.note
 
 
+def attention_line(record: RunRecord) -> str:
+    """Which backends computed attention, and on what: a fallback is never silent."""
+    told = record.environment
+    if told is None or not told.backends:
+        return "attention: none in this net"
+    kernel = f", compiled kernel {told.kernel or 'missing: see log.txt'}" if told.device == "cpu" else ""
+    backends = ", ".join(dict.fromkeys(told.backends.values()))
+    return f"attention: backend {backends}{kernel}; {told.device_name}, {told.threads} threads"
+
+
 def tally(states: Sequence[RunState]) -> str:
     """`12 done, 2 failed`."""
     counts = Counter[str](state.status for state in states)

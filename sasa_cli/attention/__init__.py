@@ -1,5 +1,6 @@
 """Local self-attention: a slow definition, and fast backends behind one function."""
 
+from sasa_cli.attention.cpu_kernel import instruction_set, why_unavailable
 from sasa_cli.attention.operator import available_backends, choose_backend, local_attention
 from sasa_cli.attention.problem import Problem
 from sasa_cli.attention.reference import reference_local_attention
@@ -8,6 +9,8 @@ __all__ = [
     "Problem",
     "available_backends",
     "choose_backend",
+    "instruction_set",
     "local_attention",
     "reference_local_attention",
+    "why_unavailable",
 ]

@@ -62,9 +62,9 @@ def _notes(result: BenchResult) -> tuple[str, ...]:
     told = result.environment
     return (
         f"{told['device']}, {told['threads']} threads, allocator {told['allocator']}, torch {told['torch']}, "
-        f"backends {', '.join(told['backends'])}. float32, {result.heads} heads. Each in its faster layout; medians, "
-        "interleaved in one process. Extra memory is the growth of the peak over one step, in a process whose "
-        "allocator gives pages back.",
+        f"backends {', '.join(told['backends'])}, compiled kernel {told['kernel']}.",
+        f"float32, {result.heads} heads. Each in its faster layout; medians, interleaved in one process. Extra memory "
+        "is the growth of the peak over one step, in a process whose allocator gives pages back.",
     )
 
 

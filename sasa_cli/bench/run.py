@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from sasa_cli import __version__
-from sasa_cli.attention import available_backends, choose_backend
+from sasa_cli.attention import available_backends, choose_backend, instruction_set, why_unavailable
 from sasa_cli.bench.contestants import Layout, Workload, contestants
 from sasa_cli.bench.memory import measure_peaks
 from sasa_cli.bench.timing import Timing, interleaved
@@ -193,6 +193,7 @@ def _environment(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "backends": available_backends(),
+        "kernel": instruction_set() or f"missing: {why_unavailable()}",
     }
 
 

@@ -15,6 +15,7 @@ ENVIRONMENT_FIELDS: dict[str, Callable[[Environment], str]] = {
     "device": lambda environment: environment.device,
     "device name": lambda environment: environment.device_name,
     "threads": lambda environment: str(environment.threads),
+    "attention kernel": lambda environment: environment.kernel or "none",
     "sasa": lambda environment: environment.sasa,
     "torch": lambda environment: environment.torch,
     "timm": lambda environment: environment.timm,
@@ -22,7 +23,7 @@ ENVIRONMENT_FIELDS: dict[str, Callable[[Environment], str]] = {
     "platform": lambda environment: environment.platform,
     "git commit": lambda environment: environment.git_commit or "none",
 }
-NUMBERS_DEPEND_ON = ("device", "threads", "sasa", "torch", "timm", "git commit")
+NUMBERS_DEPEND_ON = ("device", "threads", "attention kernel", "sasa", "torch", "timm", "git commit")
 """Fields that must agree before runs are compared without a warning; the data fingerprint must, too."""
 
 MEASURED: dict[str, Callable[[RunRecord], float | None]] = {

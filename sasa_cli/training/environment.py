@@ -14,6 +14,7 @@ import timm
 import torch
 
 from sasa_cli import __version__
+from sasa_cli.attention import instruction_set
 from sasa_cli.errors import SpecError
 from sasa_cli.record import Environment
 
@@ -70,6 +71,7 @@ def capture_environment(device: torch.device, dtype: torch.dtype) -> Environment
         threads=torch.get_num_threads(),
         dtype=str(dtype).removeprefix("torch."),
         git_commit=_git_commit(),
+        kernel=instruction_set() if device.type == "cpu" else None,
         backends={},
     )
 

@@ -8,6 +8,7 @@ import torch
 from timm.utils import ModelEmaV3, NativeScaler
 from torch import nn
 
+from sasa_cli.attention import why_unavailable
 from sasa_cli.data.catalog import check_available
 from sasa_cli.data.loaders import Loader, eval_loader, train_loader
 from sasa_cli.data.splits import Splits, load_splits
@@ -66,6 +67,8 @@ class Session:
         for name, value in environment.model_dump(exclude={"backends"}).items():
             before = value if earlier is None else getattr(earlier, name)
             self.journal.log(f"{name}: {value}" + (f" (was {before} before)" if before != value else ""))
+        if self.device.type == "cpu" and environment.kernel is None:
+            self.journal.log(f"attention falls back to plain torch, no compiled kernel: {why_unavailable()}")
         backends = {} if earlier is None else earlier.backends
         self.journal.update(environment=environment.model_copy(update={"backends": backends}))
 
