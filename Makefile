@@ -16,10 +16,10 @@ demo: $(VENV)/installed  ## train the demo ablation on the built-in images and p
 	@echo "Open $(RESULTS)/demo/report/report.html in a browser."
 
 test: $(VENV)/installed-dev  ## run the tests but the slow ones
-	$(BIN)/pytest -n auto -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow"
 
 test-all: $(VENV)/installed-dev  ## run all tests
-	$(BIN)/pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 check: $(VENV)/installed-dev  ## what CI runs: ruff, types, all tests
 	$(BIN)/ruff check .

@@ -238,7 +238,7 @@ def test_stream_larger_than_memory_is_refused(
         (ConnectionError("no network\nat all"), "cannot be read: ConnectionError: no network$"),
         (AssertionError(), "cannot be read: AssertionError: $"),
     ],
-    ids=str,
+    ids=["no-labels", "label-too-high", "label-negative", "no-network", "assertion"],
 )
 def test_what_a_reader_cannot_give_is_a_data_error(timm_gives: Callable[[Any], None], data: Any, message: str) -> None:
     timm_gives(data)
