@@ -31,13 +31,17 @@ def expand_sweep(experiment: Experiment) -> list[RunSpec]:
 def base_run(experiment: Experiment, seed: int | None) -> RunSpec:
     """The run of `sasa train`: the base model with one seed; the same run as the sweep's where it has it."""
     seed = experiment.seeds[0] if seed is None else seed
+    base = _run(experiment, experiment.base, _base_points(experiment), seed)
+    same = (spec for spec in _expanded(experiment) if spec.cell_hash == base.cell_hash)
+    return next(same, base).model_copy(update={"seed": seed})
+
+
+def _base_points(experiment: Experiment) -> list[Point]:
+    """Where the base stands on the axes of its sweep; without a sweep, its placement and extent."""
     keys = dict.fromkeys(key for axis in _axes(experiment) for point in axis for key, _, _ in point)
     axes = [key for key in keys if key != CELL_NAME] or [STAGES, EXTENT]
     values = [(key, _value_at(experiment.base, key)) for key in axes]
-    points = [((key, value, ()),) for key, value in values if value is not None]
-    base = _run(experiment, experiment.base, points, seed)
-    same = (spec for spec in _expanded(experiment) if spec.cell_hash == base.cell_hash)
-    return next(same, base).model_copy(update={"seed": seed})
+    return [((key, value, ()),) for key, value in values if value is not None]
 
 
 def _expanded(experiment: Experiment) -> list[RunSpec]:
@@ -53,7 +57,7 @@ def _expanded(experiment: Experiment) -> list[RunSpec]:
             problems.extend(str(error).splitlines())
             continue
         for seed in experiment.seeds:
-            spec = _run(experiment, body, points, seed)
+            spec = _run(experiment, body, points or _base_points(experiment), seed)
             runs.setdefault((spec.cell_hash, seed), spec)
     if problems:
         raise SpecError("\n".join(dict.fromkeys(problems)))

@@ -70,7 +70,7 @@ def test_train_is_a_run_of_the_sweep_where_the_sweep_has_it():
 def test_what_does_not_change_the_numbers_does_not_change_the_run():
     name = base_run(load_experiment("demo"), 0).run_id
     assert base_run(load_experiment("demo", ["data.root=/elsewhere", "recipe.workers=3"]), 0).run_id == name
-    for change in ("recipe.lr=0.2", "model.attention.border=mask", "data.val_fraction=0.2", "model.width=0.5"):
+    for change in ("recipe.lr=0.3", "model.attention.border=mask", "data.val_fraction=0.2", "model.width=0.5"):
         assert base_run(load_experiment("demo", [change]), 0).run_id != name
 
 
@@ -95,3 +95,9 @@ def test_an_attention_stem_keeps_the_settings_that_it_follows():
     assert [run.cell for run in runs] == [{"model.attention.position": position} for position in ("relative", "none")]
     content = expand("model.stages=CCCC", "model.stem=attention", "model.attention.content=false", "sweep={}")
     assert content[0].model.attention.content is False
+
+
+def test_without_a_sweep_a_run_is_called_by_placement_and_extent():
+    (run,) = expand("sweep={}", "seeds=[3]")
+    assert run.run_id.startswith("k7-AAAA-s3-")
+    assert base_run(load_experiment("demo", ["sweep={}"]), 3) == run

@@ -40,7 +40,7 @@ class BenchOptions:
     dtype: torch.dtype = torch.float32
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     repeats: int = 15
-    budget_seconds: float = 10.0
+    budget_seconds: float = 4.0
     """For each layer and k; at least three rounds are timed whatever they take."""
     whole_model: bool = True
 
