@@ -24,6 +24,11 @@ def available_backends() -> list[str]:
     return [backend.name for backend in BACKENDS if backend.missing() is None]
 
 
+def suitable_backends(problem: Problem) -> list[str]:
+    """Names of the backends that ``"auto"`` would take for ``problem`` here, the preferred one first."""
+    return [backend.name for backend in BACKENDS if backend.refusal(problem) is None and backend.suits(problem)]
+
+
 def choose_backend(problem: Problem, backend: str = "auto") -> str:
     """The name of the backend that `local_attention` uses for ``problem`` with this ``backend`` argument.
 

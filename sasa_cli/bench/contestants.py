@@ -13,7 +13,7 @@ from timm.layers.halo_attn import HaloAttn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sasa_cli.attention import Problem, available_backends, choose_backend, local_attention
+from sasa_cli.attention import Problem, local_attention, suitable_backends
 
 Step = Callable[[], None]
 Layout = Literal["nchw", "channels-last"]
@@ -72,24 +72,13 @@ class Contestant:
 def contestants(work: Workload) -> Iterator[Contestant]:
     """All that can do `work`: our backends, the public formulations, and the convolution that is replaced."""
     for layout in LAYOUTS:
-        for backend in _backends(work):
+        for backend in ["auto", *suitable_backends(work.problem)]:
             yield Contestant(backend, layout, _attention(backend))
         yield Contestant("auto + projections", layout, _projected_attention)
         yield Contestant("conv3x3", layout, _conv3x3)
     yield Contestant("unfold", "nchw", _unfold)
     if block := _halo_block(work):
         yield Contestant("timm-halo", "nchw", _halo(block))
-
-
-def _backends(work: Workload) -> list[str]:
-    """`auto`, and every other backend that can do this workload here."""
-    usable = []
-    for name in available_backends():
-        try:
-            usable.append(choose_backend(work.problem, name))
-        except ValueError:  # this backend does not take this shape or dtype: it has no row
-            continue
-    return ["auto", *usable]
 
 
 def _heads(maps: Tensor, heads: int) -> Tensor:

@@ -1,0 +1,85 @@
+"""`sasa bench`: all contestants compute what they are said to, and the result has its documented form."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from sasa_cli.attention import reference_local_attention
+from sasa_cli.bench import contestants
+from sasa_cli.bench.contestants import Workload
+from sasa_cli.bench.memory import measure_peaks
+from sasa_cli.bench.timing import interleaved
+from sasa_cli.cli import app
+
+WORK = Workload((2, 16, 8, 8), 3, 4, torch.float64, torch.device("cpu"))
+
+
+def test_the_unfold_contestant_is_the_operator(monkeypatch: pytest.MonkeyPatch):
+    seen: list[torch.Tensor] = []
+
+    def forward_only(forward, leaves, layout):
+        query, key, value, row, column = leaves
+        heads = [each.unflatten(1, (4, 4)) for each in (query, key, value)]
+        expected = reference_local_attention(*heads, row, column, spatial_extent=3, border="zero", content=True)
+        seen.extend([forward(), expected.flatten(1, 2)])
+        return lambda: None
+
+    monkeypatch.setattr(contestants, "_repeat", forward_only)
+    contestants._unfold(WORK, "nchw")
+    torch.testing.assert_close(*seen)
+
+
+def test_every_contestant_runs():
+    names = {each.name for each in contestants.contestants(WORK)}
+    assert {"auto", "unfold", "timm-halo", "conv3x3", "auto + projections"} <= names
+    for each in contestants.contestants(WORK):
+        each.step(WORK)()
+
+
+def test_steps_are_timed_in_turn():
+    order: list[str] = []
+    steps = {name: (lambda name=name: order.append(name)) for name in "ab"}
+    timings = interleaved(steps, torch.device("cpu"), repeats=3, budget_seconds=10)
+    assert order == ["a", "b", "a", "b", "a", "b", "a", "b"]
+    assert all(timing.low_ms <= timing.median_ms <= timing.high_ms for timing in timings.values())
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is measured on Linux only")
+def test_peak_memory_sees_the_windows_that_unfold_copies():
+    work = Workload((4, 32, 32, 32), 5, 4, torch.float32, torch.device("cpu"))
+    chosen = [each for each in contestants.contestants(work) if each.name in ("auto", "unfold")]
+    peaks = dict(zip([each.name for each in chosen], measure_peaks(work, chosen), strict=True))
+    window_mib = 4 * 32 * 32 * 32 * 5**2 * 4 / 2**20
+    assert 2 * window_mib < peaks["unfold"] < 8 * window_mib  # keys and values at least, and their gradients
+    assert peaks["auto"] < peaks["unfold"] / 3
+
+
+def test_the_command_writes_and_prints_its_result(tmp_path: Path):
+    arguments = ["bench", "--shape", "2,16,8,8", "--spatial-extent", "3", "--json", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    payload = json.loads(result.stdout)
+    assert payload == json.loads((tmp_path / "bench" / "bench.json").read_text())
+    assert payload["threads"] == torch.get_num_threads()
+    for row in payload["rows"]:
+        assert (row["shape"], row["spatial_extent"], row["dtype"]) == ([2, 16, 8, 8], 3, "float32")
+        assert row["median_ms"] > 0
+    assert {"auto", "unfold", "conv3x3"} <= {row["name"] for row in payload["rows"]}
+    assert {file.name for file in (tmp_path / "bench").iterdir()} == {
+        "bench.json",
+        "bench.md",
+        "bench.svg",
+        "bench.png",
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--shape", "1,2,3"], ["--shape", "1,2,3,x"], ["--shape", "1,15,8,8"], ["--spatial-extent", "4"]]
+)
+def test_a_wrong_layer_is_refused(arguments: list[str], tmp_path: Path):
+    result = CliRunner().invoke(app, ["bench", *arguments, "--out", str(tmp_path / "none")])
+    assert result.exit_code == 2, result.output
+    assert not (tmp_path / "none").exists()
