@@ -225,9 +225,9 @@ def _keys_at(schema: type[BaseModel], path: KeyPath) -> list[str]:
 
 
 def nearest(word: str, allowed: Sequence[str] | dict[str, Any]) -> str:
-    """`; did you mean 'x'?` where one of `allowed` resembles `word`, else nothing."""
+    """` (did you mean 'x'?)` where one of `allowed` resembles `word`, else nothing."""
     close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def run_yaml(spec: RunSpec) -> str:

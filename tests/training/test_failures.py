@@ -83,7 +83,7 @@ def test_interruption_is_recorded_and_goes_on_up(train: Trainer) -> None:
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ({"optimizer": "sdg"}, "recipe.optimizer: 'sdg' is no optimizer of timm; did you mean 'sgd'?"),
+        ({"optimizer": "sdg"}, "recipe.optimizer: 'sdg' is no optimizer of timm (did you mean 'sgd'?)"),
         ({"optimizer": "adahessian"}, "recipe.optimizer: 'adahessian' needs second derivatives"),
         ({"optimizer": "fusedsgd"}, "recipe.optimizer: 'fusedsgd' does not run here: CUDA required"),
         ({"amp": "fp16"}, "recipe.amp: fp16 needs a GPU; allowed on cpu are off and bf16"),
