@@ -252,10 +252,13 @@ def count_flops(
     form: Annotated[
         Literal["table", "csv", "md", "tex", "json"], typer.Option("--format", help="How to print.")
     ] = "table",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show the formula of each product in each layer, with its numbers.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Count parameters, MACs, FLOPs and activations; trains nothing."""
-    from sasa_cli.reporting.count_tables import count_payload, count_table
+    from sasa_cli.reporting.count_tables import count_payload, count_table, explain_table
     from sasa_cli.reporting.formats import to_csv, to_latex, to_markdown, to_rich
     from sasa_cli.targets import count_targets
 
@@ -271,7 +274,7 @@ def count_flops(
     if as_json or form == "json":
         _print_json(count_payload(counts, by=by))
         return
-    table = count_table(counts, by=by, exact=form == "csv")
+    table = explain_table(counts) if explain else count_table(counts, by=by, exact=form == "csv")
     if form == "table":
         _console(silent=False).print(to_rich(table), crop=False)
         return

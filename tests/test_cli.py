@@ -148,6 +148,14 @@ def test_count_flops_prints_every_form(form: str, by: str):
     assert len(result.stdout.splitlines()) >= 2
 
 
+def test_count_flops_explains_each_product():
+    lines = sasa("count-flops", "sasa_resnet26", "--explain", "--format", "csv").stdout.splitlines()
+    projection = next(line for line in lines if line.startswith("layer1.0.conv2,"))
+    assert "attention k=7" in projection
+    assert lines[-1].split(",", 1)[0] == "total"
+    assert "2,242,155,520" in lines[-1]  # half of the 4.48431104 GFLOPs
+
+
 def test_count_flops_of_an_experiment_and_of_other_models():
     payload = json.loads(sasa("count-flops", "demo", "--json").stdout)
     assert len(payload["models"]) == 9
