@@ -54,6 +54,12 @@ def test_the_make_targets_of_the_readme_exist():
     assert {"demo", "test"} <= named <= targets
 
 
+def test_the_demo_trains_though_its_results_are_committed():
+    folder = re.search(r"^RESULTS \?= (\S+)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE).group(1)
+    assert not (ROOT / folder / "demo").is_relative_to(ROOT / "results" / "demo")
+    assert f"/{folder}/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
 def test_the_files_that_the_readme_names_exist():
     links = re.findall(r"\]\(([^)#]+)\)", README)
     assert links
