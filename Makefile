@@ -33,7 +33,7 @@ format: $(VENV)/installed-dev  ## format the code and sort its imports
 	$(BIN)/ruff format .
 
 bench: $(VENV)/installed  ## time attention against the convolution that it replaces, on this machine
-	$(BIN)/sasa bench
+	$(BIN)/sasa bench --out $(RESULTS)
 
 clean:  ## remove what the targets made, but no results
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
