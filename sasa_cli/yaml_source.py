@@ -1,7 +1,6 @@
 """YAML with the origin of every value, so that a message can say `file:line`."""
 
 import re
-from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +97,7 @@ def _construct(loader: _Loader, node: yaml.Node, path: KeyPath, origins: dict[Ke
         for key_node, value_node in node.value:
             key = loader.construct_object(key_node, deep=True)
             where = f"{file}:{key_node.start_mark.line + 1}"
-            if not isinstance(key, Hashable) or not isinstance(key, str):
+            if not isinstance(key, str):
                 raise SpecError(f"{where}: a key is text, not {key!r}")
             if key in mapping:
                 raise SpecError(f"{where}: {'.'.join(map(str, (*path, key)))}: this key stands twice")

@@ -37,7 +37,7 @@ def launch_ray(specs: Sequence[RunSpec], results: ExperimentPaths, options: Laun
     try:
         while waiting or running:
             while waiting and (options.jobs is None or len(running) < options.jobs):
-                job = _job(waiting.pop(), results, options, threads)
+                job = Job.elsewhere(waiting.pop(), results, options, threads)
                 running[task.remote(job)] = job
                 observer.started(job.spec)
             ended, _ = ray.wait(list(running), timeout=REFRESH_SECONDS)
@@ -59,12 +59,6 @@ def _ray() -> Any:
         return importlib.import_module("ray")
     except ImportError as error:
         raise SpecError("--launcher ray: Ray is not installed; pip install 'sasa-cli[ray]'") from error
-
-
-def _job(spec: RunSpec, results: ExperimentPaths, options: LaunchOptions, threads: int) -> Job:
-    shared = ExperimentPaths(results.folder.absolute())
-    data_dir = options.data_dir.absolute() if options.data_dir else None
-    return Job(spec, shared.run(spec.run_id), options.device, data_dir, threads)
 
 
 def _work(job: Job) -> Any:

@@ -46,7 +46,7 @@ def launch_slurm(
     if options.jobs is not None:
         parameters["slurm_array_parallelism"] = options.jobs
     executor.update_parameters(name=f"sasa-{specs[0].experiment}", **parameters)
-    jobs = [_job(spec, results, options, int(parameters["cpus_per_task"])) for spec in specs]
+    jobs = [RequeuedJob.elsewhere(spec, results, options, int(parameters["cpus_per_task"])) for spec in specs]
     with executor.batch():
         submitted = [executor.submit(job) for job in jobs]
     for job in jobs:
@@ -73,12 +73,6 @@ def _executor(results: ExperimentPaths) -> Any:
     if executor.cluster != "slurm":
         raise SpecError("--launcher slurm: there is no Slurm here (no sbatch); allowed are local and ray")
     return executor
-
-
-def _job(spec: RunSpec, results: ExperimentPaths, options: LaunchOptions, threads: int) -> RequeuedJob:
-    shared = ExperimentPaths(results.folder.absolute())
-    data_dir = options.data_dir.absolute() if options.data_dir else None
-    return RequeuedJob(spec, shared.run(spec.run_id), options.device, data_dir, threads)
 
 
 def _state(submission: Any, job: Job) -> RunState:

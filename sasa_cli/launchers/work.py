@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Self
 
 from sasa_cli.errors import LockedError, RunError, SasaError
-from sasa_cli.launchers.interface import Device
+from sasa_cli.launchers.interface import Device, LaunchOptions
 from sasa_cli.launchers.states import RunState, state_of
-from sasa_cli.record import Failure, RunPaths, read_record, write_record
+from sasa_cli.record import ExperimentPaths, Failure, RunPaths, read_record, write_record
 from sasa_cli.spec import RunSpec
 
 
@@ -38,6 +38,13 @@ class Job:
     device: Device
     data_dir: Path | None
     threads: int | None = None
+
+    @classmethod
+    def elsewhere(cls, spec: RunSpec, results: ExperimentPaths, options: LaunchOptions, threads: int) -> Self:
+        """A job for another machine, which knows the folders by their full paths only."""
+        paths = ExperimentPaths(results.folder.absolute()).run(spec.run_id)
+        data_dir = options.data_dir.absolute() if options.data_dir else None
+        return cls(spec, paths, options.device, data_dir, threads)
 
     def __call__(self) -> Refusal | None:
         """Train; errors are in the record, and come back for those that cannot be there.
