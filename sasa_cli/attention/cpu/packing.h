@@ -1,6 +1,6 @@
 // Rows of strided tensors to and from the packed layout [channel][column][lane]; lane = one (image, head) plane.
 //
-// Where columns (NCHW) or channels (channels-last) are adjacent in memory, four of them at a time go through 4 x 4
+// Where columns (NCHW) or channels (channels-last) are adjacent in memory, runs of 16, 8 or 4 of them go through
 // register transposes; any other strides go element by element.
 #pragma once
 
@@ -77,23 +77,13 @@ SASA_INLINE void store_quad(Quad quad, BFloat16* p) {
   std::memcpy(p, &rounded, sizeof rounded);
 }
 
-// One vector from its quads; the overload that fits the register size is used.
+// 8 and 16 floats.
 typedef float TwoQuads __attribute__((vector_size(32)));
 typedef float FourQuads __attribute__((vector_size(64)));
 
-SASA_INLINE Quad join(const Quad (&quads)[1]) { return quads[0]; }
-SASA_INLINE TwoQuads join(const Quad (&quads)[2]) {
-  return __builtin_shufflevector(quads[0], quads[1], 0, 1, 2, 3, 4, 5, 6, 7);
-}
-SASA_INLINE FourQuads join(const Quad (&quads)[4]) {
-  const TwoQuads low = __builtin_shufflevector(quads[0], quads[1], 0, 1, 2, 3, 4, 5, 6, 7);
-  const TwoQuads high = __builtin_shufflevector(quads[2], quads[3], 0, 1, 2, 3, 4, 5, 6, 7);
-  return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-}
-
-template <int q>
-SASA_INLINE Quad quad_of(Floats v) {
-  return __builtin_shufflevector(v, v, 4 * q, 4 * q + 1, 4 * q + 2, 4 * q + 3);
+SASA_INLINE TwoQuads join(Quad a, Quad b) { return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7); }
+SASA_INLINE FourQuads join(TwoQuads a, TwoQuads b) {
+  return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 }
 
 // The same shuffle of every quad: 0 to 3 name elements of a's quad, 4 to 7 of b's.
@@ -126,76 +116,182 @@ SASA_INLINE void transpose_quads(Floats (&v)[4]) {
   v[3] = shuffle_quads<2, 3, 6, 7>(high01, high23);
 }
 
-// Four adjacent elements of every lane become four vectors, `step` vectors apart.
-template <class T>
-SASA_INLINE void pack_four(const T* data, const int64_t* lane, Floats* packed, int step) {
-  Floats v[4];
-  unroll<4>([&](auto i) SASA_INLINE_LAMBDA {
-    Quad quads[kQuads];
-    unroll<kQuads>([&](auto q) SASA_INLINE_LAMBDA { quads[q] = load_quad(data + lane[4 * q + i]); });
-    v[i] = join(quads);
-  });
-  transpose_quads(v);
-  unroll<4>([&](auto i) SASA_INLINE_LAMBDA { packed[i * step] = v[i]; });
-}
+// Run<q>: q quads that are adjacent in memory, one lane's share of a vector.
+template <int q>
+struct Run;
+template <>
+struct Run<1> {
+  using Value = Quad;
+  template <class T>
+  static SASA_INLINE Quad load(const T* p) {
+    return load_quad(p);
+  }
+  template <class T>
+  static SASA_INLINE void store(Quad value, T* p) {
+    store_quad(value, p);
+  }
+};
+template <int q>
+struct Run {
+  using Half = Run<q / 2>;
+  using Value = decltype(join(typename Half::Value{}, typename Half::Value{}));
+  template <class T>
+  static SASA_INLINE Value load(const T* p) {
+    if constexpr (std::is_same<T, float>::value) {
+      Value value;
+      std::memcpy(&value, p, sizeof value);
+      return value;
+    } else {
+      return join(Half::load(p), Half::load(p + 2 * q));
+    }
+  }
+  template <class T>
+  static SASA_INLINE void store(Value value, T* p) {
+    if constexpr (std::is_same<T, float>::value) {
+      std::memcpy(p, &value, sizeof value);
+    } else {
+      typename Half::Value halves[2];
+      std::memcpy(halves, &value, sizeof value);
+      Half::store(halves[0], p);
+      Half::store(halves[1], p + 2 * q);
+    }
+  }
+};
 
-template <class T>
-SASA_INLINE void unpack_four(const Floats* packed, int step, const int64_t* lane, int live_lanes, T* data) {
-  Floats v[4];
-  unroll<4>([&](auto i) SASA_INLINE_LAMBDA { v[i] = packed[i * step]; });
-  transpose_quads(v);
-  unroll<4>([&](auto i) SASA_INLINE_LAMBDA {
-    unroll<kQuads>([&](auto q) SASA_INLINE_LAMBDA {
-      if (4 * q + i < live_lanes) store_quad(quad_of<q>(v[i]), data + lane[4 * q + i]);
+// 4 q adjacent elements of every lane <-> 4 q vectors, one for each element.
+//
+// In between stand vectors that hold whole runs: vector 4 g + m those of the lanes 4 (g * kShare + s) + m for s in
+// 0..kShare-1. Transposing the quads of each four of them brings lanes together; what is left is to move whole quads.
+template <int q>
+struct Exchange {
+  static constexpr int kShare = kQuads / q;  // lanes whose runs share a vector
+  static constexpr int kVectors = 4 * q;
+  using Share = Run<q>;
+
+  static constexpr int lane(int vector, int s) { return 4 * (vector / 4 * kShare + s) + vector % 4; }
+
+  template <class T>
+  static SASA_INLINE void pack(const T* data, const int64_t* lanes, Floats* packed, int step) {
+    Floats v[kVectors];
+    unroll<kVectors>([&](auto i) SASA_INLINE_LAMBDA {
+      typename Share::Value runs[kShare];
+      unroll<kShare>([&](auto s) SASA_INLINE_LAMBDA { runs[s] = Share::load(data + lanes[lane(i, s)]); });
+      std::memcpy(&v[i], runs, sizeof runs);
     });
-  });
-}
+    unroll<q>([&](auto g) SASA_INLINE_LAMBDA { transpose_quads(*reinterpret_cast<Floats(*)[4]>(v + 4 * g)); });
+    unroll<4>([&](auto j) SASA_INLINE_LAMBDA {
+      unroll<q>([&](auto p) SASA_INLINE_LAMBDA { packed[(4 * p + j) * step] = gathered<j, p>(v); });
+    });
+  }
+
+  template <class T>
+  static SASA_INLINE void unpack(const Floats* packed, int step, const int64_t* lanes, int live_lanes, T* data) {
+    Floats in[kVectors], v[kVectors];
+    unroll<kVectors>([&](auto i) SASA_INLINE_LAMBDA { in[i] = packed[i * step]; });
+    unroll<4>([&](auto j) SASA_INLINE_LAMBDA {
+      unroll<q>([&](auto g) SASA_INLINE_LAMBDA { v[4 * g + j] = scattered<j, g>(in); });
+    });
+    unroll<q>([&](auto g) SASA_INLINE_LAMBDA { transpose_quads(*reinterpret_cast<Floats(*)[4]>(v + 4 * g)); });
+    unroll<kVectors>([&](auto i) SASA_INLINE_LAMBDA {
+      typename Share::Value runs[kShare];
+      std::memcpy(runs, &v[i], sizeof runs);
+      unroll<kShare>([&](auto s) SASA_INLINE_LAMBDA {
+        if (lane(i, s) < live_lanes) Share::store(runs[s], data + lanes[lane(i, s)]);
+      });
+    });
+  }
+
+ private:
+  // Quad g * kShare + s of the result is quad s * q + p of v[4 g + j].
+  template <int j, int p>
+  static SASA_INLINE Floats gathered(const Floats* v) {
+    if constexpr (q == 1) return v[j];
+    if constexpr (q == 2) return move_quads<true, p>(v[j], v[4 + j], std::make_integer_sequence<int, 4 * kQuads>{});
+    if constexpr (q == 4) return quad_column<p>(v[j], v[4 + j], v[8 + j], v[12 + j]);
+  }
+  // Quad s * q + p of the result is quad g * kShare + s of in[4 p + j].
+  template <int j, int g>
+  static SASA_INLINE Floats scattered(const Floats* in) {
+    if constexpr (q == 1) return in[j];
+    if constexpr (q == 2) return move_quads<false, g>(in[j], in[4 + j], std::make_integer_sequence<int, 4 * kQuads>{});
+    if constexpr (q == 4) return quad_column<g>(in[j], in[4 + j], in[8 + j], in[12 + j]);
+  }
+
+  template <bool kGather, int which>
+  static constexpr int source(int lane) {
+    const int quad = lane / 4;
+    const int vector = kGather ? quad / kShare : quad % 2;
+    const int from = kGather ? quad % kShare * 2 + which : which * kShare + quad / 2;
+    return vector * 4 * kQuads + from * 4 + lane % 4;
+  }
+  template <bool kGather, int which, int... Lane>
+  static SASA_INLINE Floats move_quads(Floats a, Floats b, std::integer_sequence<int, Lane...>) {
+    return __builtin_shufflevector(a, b, source<kGather, which>(Lane)...);
+  }
+
+  // Quad p of each of four vectors, in two steps because a shuffle has two sources.
+  template <int p>
+  static SASA_INLINE FourQuads quad_column(FourQuads a, FourQuads b, FourQuads c, FourQuads d) {
+    constexpr int h = p / 2 * 8, k = p % 2 * 4;
+    const FourQuads ab = __builtin_shufflevector(a, b, h, h + 1, h + 2, h + 3, h + 4, h + 5, h + 6, h + 7, 16 + h,
+                                                 17 + h, 18 + h, 19 + h, 20 + h, 21 + h, 22 + h, 23 + h);
+    const FourQuads cd = __builtin_shufflevector(c, d, h, h + 1, h + 2, h + 3, h + 4, h + 5, h + 6, h + 7, 16 + h,
+                                                 17 + h, 18 + h, 19 + h, 20 + h, 21 + h, 22 + h, 23 + h);
+    return __builtin_shufflevector(ab, cd, k, k + 1, k + 2, k + 3, k + 8, k + 9, k + 10, k + 11, k + 16, k + 17, k + 18,
+                                   k + 19, k + 24, k + 25, k + 26, k + 27);
+  }
+};
 #else
 constexpr bool kHasShuffles = false;
 #endif
 
-// f(channel, column, step) for each group of four adjacent elements; the last group may overlap the one before it.
-template <class F>
-SASA_INLINE void each_four_along_columns(int channels, int columns, F&& f) {
-  for (int c = 0; c < channels; ++c) {
-    for (int w = 0; w < columns; w += 4) f(c, w + 4 <= columns ? w : columns - 4, 1);
-  }
-}
-template <class F>
-SASA_INLINE void each_four_along_channels(int channels, int columns, int pitch, F&& f) {
-  for (int w = 0; w < columns; ++w) {
-    for (int c = 0; c < channels; c += 4) f(c + 4 <= channels ? c : channels - 4, w, pitch);
-  }
-}
+// f(channel, column, step) for each run of `length` adjacent elements; the last may overlap the one before it.
 template <class T, class F>
-SASA_INLINE void each_four(const RowView<T>& view, int pitch, F&& f) {
-  if (view.column_stride == 1 && view.columns >= 4) {
-    each_four_along_columns(view.channels, view.columns, f);
+SASA_INLINE void each_run(const RowView<T>& view, bool along_columns, int length, int pitch, F&& f) {
+  if (along_columns) {
+    for (int c = 0; c < view.channels; ++c) {
+      for (int w = 0; w < view.columns; w += length) f(c, w + length <= view.columns ? w : view.columns - length, 1);
+    }
   } else {
-    each_four_along_channels(view.channels, view.columns, pitch, f);
+    for (int w = 0; w < view.columns; ++w) {
+      for (int c = 0; c < view.channels; c += length) {
+        f(c + length <= view.channels ? c : view.channels - length, w, pitch);
+      }
+    }
   }
+}
+
+// f(number of quads in a run, whether it lies along columns), the longest runs that the row has; false where there
+// are none.
+template <class T, class F>
+SASA_INLINE bool with_run(const RowView<T>& view, F&& f) {
+  const bool along_columns = view.column_stride == 1 && view.columns >= 4;
+  if (!along_columns && (view.channel_stride != 1 || view.channels < 4)) return false;
+  const int adjacent = along_columns ? view.columns : view.channels;
+  if constexpr (kQuads >= 4) {
+    if (adjacent >= 16) return f(std::integral_constant<int, 4>{}, along_columns), true;
+  }
+  if constexpr (kQuads >= 2) {
+    if (adjacent >= 8) return f(std::integral_constant<int, 2>{}, along_columns), true;
+  }
+  return f(std::integral_constant<int, 1>{}, along_columns), true;
 }
 
 template <class S, class T>
-constexpr bool fours_possible() {
+constexpr bool runs_possible() {
   return kHasShuffles && std::is_same<S, float>::value && !std::is_same<T, double>::value;
-}
-
-template <class T>
-bool adjacent_fours(const RowView<T>& view) {
-  return (view.column_stride == 1 && view.columns >= 4) || (view.channel_stride == 1 && view.channels >= 4);
 }
 
 template <class S, class T>
 void pack_row(const RowView<const T>& view, int pitch, Vector<S>* packed) {
-  if constexpr (fours_possible<S, T>()) {
-    if (adjacent_fours(view)) {
-      each_four(view, pitch, [&](int channel, int column, int step) SASA_INLINE_LAMBDA {
+  if constexpr (runs_possible<S, T>()) {
+    const bool done = with_run(view, [&](auto quads, bool along_columns) SASA_INLINE_LAMBDA {
+      each_run(view, along_columns, 4 * quads, pitch, [&](int channel, int column, int step) SASA_INLINE_LAMBDA {
         const T* data = view.data + channel * view.channel_stride + column * view.column_stride;
-        pack_four(data, view.lane, packed + channel * pitch + column, step);
+        Exchange<quads>::pack(data, view.lane, packed + channel * pitch + column, step);
       });
-      return;
-    }
+    });
+    if (done) return;
   }
   for (int c = 0; c < view.channels; ++c) {
     for (int w = 0; w < view.columns; ++w) {
@@ -207,14 +303,14 @@ void pack_row(const RowView<const T>& view, int pitch, Vector<S>* packed) {
 
 template <class S, class T>
 void unpack_row(const Vector<S>* packed, int pitch, int live_lanes, const RowView<T>& view) {
-  if constexpr (fours_possible<S, T>()) {
-    if (adjacent_fours(view)) {
-      each_four(view, pitch, [&](int channel, int column, int step) SASA_INLINE_LAMBDA {
+  if constexpr (runs_possible<S, T>()) {
+    const bool done = with_run(view, [&](auto quads, bool along_columns) SASA_INLINE_LAMBDA {
+      each_run(view, along_columns, 4 * quads, pitch, [&](int channel, int column, int step) SASA_INLINE_LAMBDA {
         T* data = view.data + channel * view.channel_stride + column * view.column_stride;
-        unpack_four(packed + channel * pitch + column, step, view.lane, live_lanes, data);
+        Exchange<quads>::unpack(packed + channel * pitch + column, step, view.lane, live_lanes, data);
       });
-      return;
-    }
+    });
+    if (done) return;
   }
   for (int c = 0; c < view.channels; ++c) {
     for (int w = 0; w < view.columns; ++w) {
