@@ -248,19 +248,43 @@ def count_flops(
     stages: Annotated[str | None, typer.Option(help="One letter per stage, as CCAA.")] = None,
     spatial_extent: Annotated[str | None, typer.Option(help="k, or one per stage as [3, 5, 7, 7].")] = None,
     heads: Annotated[int | None, typer.Option(help="Heads of attention.")] = None,
-    by: Annotated[Literal["model", "stage", "layer"], typer.Option(help="What a row is.")] = "model",
+    by: Annotated[
+        Literal["model", "stage", "layer"] | None, typer.Option(help="What a row is (default: model).")
+    ] = None,
     form: Annotated[
         Literal["table", "csv", "md", "tex", "json"], typer.Option("--format", help="How to print.")
     ] = "table",
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show the formula of each product in each layer, with its numbers.")
+        bool,
+        typer.Option(
+            "--explain",
+            help="With a model: the formula of each product in each layer, with its numbers. Without one: attention "
+            "against convolution over k, and what other counters report for the same layer.",
+        ),
     ] = False,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="With --explain alone: also draw it, into a .svg or .png, or both where it has no suffix."),
+    ] = None,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="The paper's Tables 1 to 7 beside ours, under several conventions.")
+    ] = False,
+    match: Annotated[
+        Literal["params", "flops"] | None,
+        typer.Option(help="Find the width at which each model has as many as the one of --to."),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="For --match: a model, one of ours also as sasa_resnet26:CCCC, or an experiment with one cell.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Count parameters, MACs, FLOPs and activations; trains nothing."""
-    from sasa_cli.reporting.count_tables import count_payload, count_table, explain_table
+    from sasa_cli.counting import CountRequest, answer
     from sasa_cli.reporting.formats import to_csv, to_latex, to_markdown, to_rich
-    from sasa_cli.targets import count_targets
 
     shorthands = {
         "data.image_size": image_size,
@@ -270,15 +294,19 @@ def count_flops(
         "model.attention.heads": heads,
     }
     changes = [*(assignments or ()), *(f"{key}={value}" for key, value in shorthands.items() if value is not None)]
-    counts = count_targets(targets or [], changes, image_size)
+    counted = answer(
+        CountRequest(targets or (), changes, image_size, by, explain, paper, match, to, figure, exact=form == "csv")
+    )
     if as_json or form == "json":
-        _print_json(count_payload(counts, by=by))
-        return
-    table = explain_table(counts) if explain else count_table(counts, by=by, exact=form == "csv")
-    if form == "table":
-        _console(silent=False).print(to_rich(table), crop=False)
-        return
-    typer.echo({"csv": to_csv, "md": to_markdown, "tex": to_latex}[form](table), nl=False)
+        _print_json(counted.payload)
+    elif form == "table":
+        for table in counted.tables:
+            _console(silent=False).print(to_rich(table), crop=False)
+    else:
+        render = {"csv": to_csv, "md": to_markdown, "tex": to_latex}[form]
+        typer.echo("\n".join(map(render, counted.tables)), nl=False)
+    for path in counted.paths:
+        typer.echo(str(path), err=True)
 
 
 @app.command()

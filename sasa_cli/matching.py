@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from sasa_cli.data.catalog import number_of_classes
 from sasa_cli.errors import SpecError
-from sasa_cli.macs import ModelCount, count_model, model_label
+from sasa_cli.macs import ModelCount, count_model
 from sasa_cli.spec import STAGE_CHANNELS, DataSpec, Float, ModelSpec, Section, StageKinds
 
 Budget = Literal["params", "flops"]
@@ -50,10 +50,15 @@ class WidthMatch:
     """The nearest width, and how near it comes."""
 
     model: ModelSpec
+    count: ModelCount
+    """Of `model`."""
     budget: Budget
     wanted: int
     """Parameters or FLOPs (2 x MACs)."""
-    reached: int
+
+    @property
+    def reached(self) -> int:
+        return cost(self.count, self.budget)
 
     @property
     def deviation(self) -> float:
@@ -88,13 +93,13 @@ def match_width(model: ModelSpec, budget: Budget, wanted: int, *, image_size: in
             f"to {WIDTH_LIMIT}"
         )
 
-    def cost_of(network: ModelSpec) -> int:
-        return cost(count_model(network, image_size=image_size, num_classes=num_classes), budget)
+    def count(network: ModelSpec) -> ModelCount:
+        return count_model(network, image_size=image_size, num_classes=num_classes)
 
-    above = bisect_left(networks, wanted, key=cost_of)  # cost grows with the width
-    near = [(network, cost_of(network)) for network in networks[max(0, above - 1) : above + 1]]
-    nearest, reached = min(near, key=lambda found: abs(found[1] - wanted))
-    return WidthMatch(nearest, budget, wanted, reached)
+    # Cost grows with the width.
+    above = bisect_left(networks, wanted, key=lambda network: cost(count(network), budget))
+    near = [WidthMatch(each, count(each), budget, wanted) for each in networks[max(0, above - 1) : above + 1]]
+    return min(near, key=lambda match: abs(match.deviation))
 
 
 def _at_every_width(model: ModelSpec) -> Iterable[ModelSpec]:
@@ -121,7 +126,7 @@ def with_found_width(model: RequestedModel, data: DataSpec) -> ModelSpec:
     found = match_width(model, match.budget, wanted, image_size=size, num_classes=classes)
     if abs(found.deviation) > match.within:
         raise SpecError(
-            f"no width comes near enough: the nearest, {model_label(found.model, size)}, has {found.reached:,} "
+            f"no width comes near enough: the nearest, {found.count.model}, has {found.reached:,} "
             f"{BUDGET_NAMES[match.budget]}, {describe_deviation(found.deviation)} the {wanted:,} of {match.to} "
             f"{match.stages}; allowed is a difference of {100 * match.within:g} % (model.match.within); "
             "fewer heads allow more widths"

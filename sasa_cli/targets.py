@@ -8,8 +8,10 @@ from sasa_cli.errors import SpecError
 from sasa_cli.experiment import load_experiment, model_experiment, shipped_experiments
 from sasa_cli.macs import ModelCount, count_model
 from sasa_cli.matching import Budget, WidthMatch, cost, match_width
-from sasa_cli.spec import DEPTHS, RunSpec
+from sasa_cli.spec import DEPTHS, ModelSpec, RunSpec
 from sasa_cli.sweep import base_run, expand_sweep
+
+Matched = tuple[WidthMatch, ModelCount]
 
 
 def count_targets(targets: Sequence[str], assignments: Sequence[str], image_size: int | None) -> list[ModelCount]:
@@ -47,8 +49,10 @@ def target_specs(target: str, assignments: Sequence[str]) -> list[RunSpec]:
     return []
 
 
-def match_targets(targets: Sequence[str], assignments: Sequence[str], budget: Budget, to: str) -> list[WidthMatch]:
-    """The width at which each of the targets costs what `to` costs; without targets, the three depths of the paper.
+def match_targets(targets: Sequence[str], assignments: Sequence[str], budget: Budget, to: str) -> list[Matched]:
+    """The width at which each of the targets costs what `to` costs, and the count of `to`.
+
+    Without targets, of the three depths of the paper.
 
     Args:
         targets: Registered models and experiments; the widths that they have do not count.
@@ -70,16 +74,19 @@ def match_targets(targets: Sequence[str], assignments: Sequence[str], budget: Bu
             raise SpecError(f"{target}: has no width to be found; allowed are {', '.join(DEPTHS)} and experiments")
         for spec in specs:
             size, classes = spec.data.image_size, number_of_classes(spec.data)
-            wanted = cost(_reference(to, size, classes), budget)
-            matches.append(match_width(spec.model, budget, wanted, image_size=size, num_classes=classes))
+            other = _count_beside(spec.model, to, size, classes)
+            match = match_width(spec.model, budget, cost(other, budget), image_size=size, num_classes=classes)
+            matches.append((match, other))
     return matches
 
 
-def _reference(to: str, image_size: int, num_classes: int) -> ModelCount:
+def _count_beside(model: ModelSpec, to: str, image_size: int, num_classes: int) -> ModelCount:
+    """What `to` costs with the image, the classes and, where it is one of ours, the size of stem of `model`."""
     name, colon, stages = to.partition(":")
     if name in DEPTHS:
         (spec,) = target_specs(name, [f"model.stages={stages}"] if colon else [])
-        return count_model(spec.model, image_size=image_size, num_classes=num_classes)
+        other = spec.model.model_copy(update={"small_input": model.small_input})
+        return count_model(other, image_size=image_size, num_classes=num_classes)
     specs = target_specs(to, [])
     if len(specs) > 1:
         raise SpecError(f"--to {to}: has {len(specs)} cells; allowed are models, and experiments with one cell")

@@ -28,8 +28,9 @@ ALLOWED = {
     "training": FOUNDATION | {"attention", "models", "data", "macs", "experiment"},
     "targets": FOUNDATION | {"data", "macs", "matching", "experiment", "sweep", "models"},
     "launchers": FOUNDATION | {"training", "targets", "data", "macs", "experiment", "plan"},
-    "reporting": FOUNDATION | {"macs", "plan", "paper"},
-    "bench": FOUNDATION | {"attention", "models", "training", "reporting"},
+    "reporting": FOUNDATION | {"macs", "plan", "paper", "matching"},
+    "bench": FOUNDATION | {"attention", "models", "training", "reporting", "macs"},
+    "counting": FOUNDATION | {"targets", "paper", "matching", "reporting", "bench", "yaml_source"},
     "terminal": FOUNDATION | {"launchers", "plan", "training"},
 }
 TORCH_FREE = [
@@ -43,11 +44,13 @@ TORCH_FREE = [
     "sasa_cli.plan",
     "sasa_cli.record",
     "sasa_cli.targets",
+    "sasa_cli.counting",
     "sasa_cli.launchers.local",
     "sasa_cli.launchers.planning",
     "sasa_cli.data.catalog",
     "sasa_cli.reporting.report",
     "sasa_cli.reporting.count_tables",
+    "sasa_cli.reporting.explanation",
 ]
 
 
