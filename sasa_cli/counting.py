@@ -87,7 +87,7 @@ def _refuse_contradictions(request: CountRequest) -> None:
 def _counts(request: CountRequest) -> CountAnswer:
     counts = count_targets(request.targets, request.changes, request.image_size)
     if request.explain:
-        return CountAnswer(count_payload(counts, by="layer"), (explain_table(counts),))
+        return CountAnswer(count_payload(counts, explain=True), (explain_table(counts),))
     by = request.by or "model"
     return CountAnswer(count_payload(counts, by=by), (count_table(counts, by=by, exact=request.exact),))
 

@@ -102,13 +102,8 @@ def _convolution_flops(kernel: int) -> int:
 def _flops_table() -> Table:
     equal = _convolution_flops(KERNEL)
     columns = [Column("k"), Column("convolution k x k"), *(Column(f"attention, {terms.name}") for terms in TERMS)]
-    rows = [
-        (
-            str(k),
-            *(_with_ratio(flops, equal) for flops in (_convolution_flops(k), *(terms.flops(k) for terms in TERMS))),
-        )
-        for k in EXTENTS
-    ]
+    costs = [_convolution_flops, *(terms.flops for terms in TERMS)]
+    rows = [(str(k), *(f"{cost(k):,} ({cost(k) / equal:.2f})" for cost in costs)) for k in EXTENTS]
     crossing = ("equal at k =", str(KERNEL), *(f"{equal_extent(terms):.1f}" for terms in TERMS))
     return Table(
         f"FLOPs (2 x MACs) of a pixel with {CHANNELS} channels, and as multiples of a {KERNEL}x{KERNEL} convolution "
@@ -125,9 +120,7 @@ def _params_table() -> Table:
         f"Parameters of a layer with {CHANNELS} channels",
         (Column("k"), Column("convolution, k^2 d^2"), Column(f"attention, 3 d^2 + k d / {HEADS}")),
         rows,
-        (
-            f"d = {CHANNELS}, {HEADS} heads that share one embedding: two times k embeddings of d / {2 * HEADS} numbers.",
-        ),
+        (f"d = {CHANNELS}; {HEADS} heads share k row and k column embeddings of d / {2 * HEADS} numbers each.",),
     )
 
 
