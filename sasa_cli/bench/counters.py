@@ -1,7 +1,6 @@
 """What counters that trace a network report for one attention layer, measured here and now."""
 
 import importlib
-import importlib.metadata
 import logging
 import warnings
 from collections.abc import Callable
@@ -48,13 +47,11 @@ def _extent() -> int:
 
 
 def _version(package: str) -> str | None:
-    """Of the installed distribution that holds `package`."""
     try:
-        importlib.import_module(package)
+        module = importlib.import_module(package)
     except ImportError:
         return None
-    names = importlib.metadata.packages_distributions().get(package, [package])
-    return importlib.metadata.version(names[0])
+    return str(getattr(module, "__version__", "version unknown"))
 
 
 def _quietly(count: Callable[[nn.Module, Tensor], int], layer: nn.Module, image: Tensor) -> int:
