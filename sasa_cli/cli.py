@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from sasa_cli import count_options
 from sasa_cli.errors import EXIT_INTERRUPTED, SasaError
 
 PLAIN_WIDTH = 140
@@ -238,48 +239,20 @@ def report(
 
 @app.command("count-flops")
 def count_flops(
-    targets: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[MODEL or EXPERIMENT]...", help="Registered models, timm names, or experiments."),
-    ] = None,
+    targets: count_options.CountTargets = None,
     assignments: Assignments = None,
-    image_size: Annotated[int | None, typer.Option(min=8, help="Side of the images in pixels.")] = None,
-    stem: Annotated[str | None, typer.Option(help="conv or attention.")] = None,
-    stages: Annotated[str | None, typer.Option(help="One letter per stage, as CCAA.")] = None,
-    spatial_extent: Annotated[str | None, typer.Option(help="k, or one per stage as [3, 5, 7, 7].")] = None,
-    heads: Annotated[int | None, typer.Option(help="Heads of attention.")] = None,
-    by: Annotated[
-        Literal["model", "stage", "layer"] | None, typer.Option(help="What a row is (default: model).")
-    ] = None,
-    form: Annotated[
-        Literal["table", "csv", "md", "tex", "json"], typer.Option("--format", help="How to print.")
-    ] = "table",
-    explain: Annotated[
-        bool,
-        typer.Option(
-            "--explain",
-            help="With a model: the formula of each product in each layer, with its numbers. Without one: attention "
-            "against convolution over k, and what other counters report for the same layer.",
-        ),
-    ] = False,
-    figure: Annotated[
-        Path | None,
-        typer.Option(help="With --explain alone: also draw it, into a .svg or .png, or both where it has no suffix."),
-    ] = None,
-    paper: Annotated[
-        bool, typer.Option("--paper", help="The paper's Tables 1 to 7 beside ours, under several conventions.")
-    ] = False,
-    match: Annotated[
-        Literal["params", "flops"] | None,
-        typer.Option(help="Find the width at which each model has as many as the one of --to."),
-    ] = None,
-    to: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL",
-            help="For --match: a model, one of ours also as sasa_resnet26:CCCC, or an experiment with one cell.",
-        ),
-    ] = None,
+    image_size: count_options.ImageSize = None,
+    stem: count_options.Stem = None,
+    stages: count_options.Stages = None,
+    spatial_extent: count_options.Extent = None,
+    heads: count_options.Heads = None,
+    by: count_options.RowKind = None,
+    form: count_options.Form = "table",
+    explain: count_options.Explain = False,
+    figure: count_options.DrawInto = None,
+    paper: count_options.AsInPaper = False,
+    match: count_options.MatchBudget = None,
+    to: count_options.MatchTo = None,
     as_json: AsJson = False,
 ) -> None:
     """Count parameters, MACs, FLOPs and activations; trains nothing."""

@@ -135,11 +135,10 @@ def count_model(
     return ModelCount(model_label(decided, max(height, width)), image, num_classes, tuple(net.layers))
 
 
-def count_attention(spec: AttentionSpec, shape: Shape) -> LayerCount:
-    """One attention layer over a map of `shape`, (C, H, W), with the first extent of `spec`."""
+def count_attention(spec: AttentionSpec, extent: int, shape: Shape) -> LayerCount:
+    """One attention layer with windows of `extent` x `extent` over a map of `shape`, (C, H, W)."""
     net = _Network(shape)
-    extent = spec.spatial_extent
-    net.attention("attention", spec, extent if isinstance(extent, int) else extent[0])
+    net.attention("attention", spec, extent)
     return net.layers[0]
 
 

@@ -14,17 +14,19 @@ from sasa_cli.macs import count_attention
 from sasa_cli.reporting.explanation import CounterReadings, CounterRow
 from sasa_cli.spec import AttentionSpec
 
-SHAPE = (64, 14, 14)  # (C, H, W) of the layer that is counted
-SPEC = AttentionSpec(spatial_extent=7, heads=8)
+CHANNELS, HEIGHT, WIDTH, HEADS, EXTENT = 64, 14, 14, 8, 7  # of the layer that is counted
 
 
 def read_counters() -> CounterReadings:
     """Every counter on every formulation of the same layer; those that are not installed say so."""
-    height, width = SHAPE[1:]
+    macs, without_position = (
+        count_attention(AttentionSpec(heads=HEADS, position=position), EXTENT, (CHANNELS, HEIGHT, WIDTH)).macs
+        for position in ("relative", "none")
+    )
     return CounterReadings(
-        layer=f"{SHAPE[0]} channels, {height}x{width} pixels, k = {_extent()}, {SPEC.heads} heads",
-        macs=count_attention(SPEC, SHAPE).macs,
-        macs_without_position=count_attention(SPEC.model_copy(update={"position": "none"}), SHAPE).macs,
+        layer=f"{CHANNELS} channels, {HEIGHT}x{WIDTH} pixels, k = {EXTENT}, {HEADS} heads",
+        macs=macs,
+        macs_without_position=without_position,
         rows=tuple(_read(counter, formulation) for counter in COUNTERS for formulation in FORMULATIONS),
     )
 
@@ -34,16 +36,12 @@ def _read(counter: str, formulation: str) -> CounterRow:
     version = _version(package)
     if version is None:
         return CounterRow(counter, None, formulation, None)
-    layer = LayerAsWritten(FORMULATIONS[formulation], SHAPE[0], SPEC.heads, _extent()).eval()
+    layer = LayerAsWritten(FORMULATIONS[formulation], CHANNELS, HEADS, EXTENT).eval()
+    image = torch.zeros(1, CHANNELS, HEIGHT, WIDTH)
     try:
-        return CounterRow(counter, version, formulation, _quietly(count, layer, torch.zeros(1, *SHAPE)))
+        return CounterRow(counter, version, formulation, _quietly(count, layer, image))
     except Exception as error:  # whatever another package's counter may raise is its reading
         return CounterRow(counter, version, formulation, None, f"{type(error).__name__}: {error}")
-
-
-def _extent() -> int:
-    assert isinstance(SPEC.spatial_extent, int)
-    return SPEC.spatial_extent
 
 
 def _version(package: str) -> str | None:

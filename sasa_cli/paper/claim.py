@@ -31,10 +31,8 @@ class Terms:
 
 def attention_at(extent: int, *, position: bool = True) -> LayerCount:
     """Attention for one pixel, with or without the relative term."""
-    spec = AttentionSpec.model_construct(
-        spatial_extent=extent, heads=HEADS, position="relative" if position else "none"
-    )
-    return count_attention(spec, (CHANNELS, 1, 1))
+    spec = AttentionSpec(heads=HEADS, position="relative" if position else "none")
+    return count_attention(spec, extent, (CHANNELS, 1, 1))
 
 
 def convolution_at(kernel: int) -> LayerCount:
