@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from sasa_cli import count_options
 from sasa_cli.errors import EXIT_INTERRUPTED, SasaError
 
 PLAIN_WIDTH = 140
@@ -238,29 +239,25 @@ def report(
 
 @app.command("count-flops")
 def count_flops(
-    targets: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[MODEL or EXPERIMENT]...", help="Registered models, timm names, or experiments."),
-    ] = None,
+    targets: count_options.CountTargets = None,
     assignments: Assignments = None,
-    image_size: Annotated[int | None, typer.Option(min=8, help="Side of the images in pixels.")] = None,
-    stem: Annotated[str | None, typer.Option(help="conv or attention.")] = None,
-    stages: Annotated[str | None, typer.Option(help="One letter per stage, as CCAA.")] = None,
-    spatial_extent: Annotated[str | None, typer.Option(help="k, or one per stage as [3, 5, 7, 7].")] = None,
-    heads: Annotated[int | None, typer.Option(help="Heads of attention.")] = None,
-    by: Annotated[Literal["model", "stage", "layer"], typer.Option(help="What a row is.")] = "model",
-    form: Annotated[
-        Literal["table", "csv", "md", "tex", "json"], typer.Option("--format", help="How to print.")
-    ] = "table",
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Show the formula of each product in each layer, with its numbers.")
-    ] = False,
+    image_size: count_options.ImageSize = None,
+    stem: count_options.Stem = None,
+    stages: count_options.Stages = None,
+    spatial_extent: count_options.Extent = None,
+    heads: count_options.Heads = None,
+    by: count_options.RowKind = None,
+    form: count_options.Form = "table",
+    explain: count_options.Explain = False,
+    figure: count_options.DrawInto = None,
+    paper: count_options.AsInPaper = False,
+    match: count_options.MatchBudget = None,
+    to: count_options.MatchTo = None,
     as_json: AsJson = False,
 ) -> None:
     """Count parameters, MACs, FLOPs and activations; trains nothing."""
-    from sasa_cli.reporting.count_tables import count_payload, count_table, explain_table
+    from sasa_cli.counting import CountRequest, answer
     from sasa_cli.reporting.formats import to_csv, to_latex, to_markdown, to_rich
-    from sasa_cli.targets import count_targets
 
     shorthands = {
         "data.image_size": image_size,
@@ -270,15 +267,19 @@ def count_flops(
         "model.attention.heads": heads,
     }
     changes = [*(assignments or ()), *(f"{key}={value}" for key, value in shorthands.items() if value is not None)]
-    counts = count_targets(targets or [], changes, image_size)
+    counted = answer(
+        CountRequest(targets or (), changes, image_size, by, explain, paper, match, to, figure, exact=form == "csv")
+    )
     if as_json or form == "json":
-        _print_json(count_payload(counts, by=by))
-        return
-    table = explain_table(counts) if explain else count_table(counts, by=by, exact=form == "csv")
-    if form == "table":
-        _console(silent=False).print(to_rich(table), crop=False)
-        return
-    typer.echo({"csv": to_csv, "md": to_markdown, "tex": to_latex}[form](table), nl=False)
+        _print_json(counted.payload)
+    elif form == "table":
+        for table in counted.tables:
+            _console(silent=False).print(to_rich(table), crop=False)
+    else:
+        render = {"csv": to_csv, "md": to_markdown, "tex": to_latex}[form]
+        typer.echo("\n".join(map(render, counted.tables)), nl=False)
+    for path in counted.paths:
+        typer.echo(str(path), err=True)
 
 
 @app.command()

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sasa_cli.errors import SpecError
+from sasa_cli.matching import RequestedModel, with_found_width
 from sasa_cli.spec import DataSpec, KeyProblemsError, ModelSpec, Recipe, RunSpec, Section
 from sasa_cli.yaml_source import KeyPath, Source, parse_assignment, read_source
 
@@ -24,6 +25,12 @@ class Body(Section):
     model: ModelSpec
     data: DataSpec = DataSpec()
     recipe: Recipe = Recipe()
+
+
+class _RequestedBody(Body):
+    """`Body` as a file has it: the width of its network may still have to be found."""
+
+    model: RequestedModel
 
 
 class _File(BaseModel):
@@ -53,6 +60,11 @@ class Experiment:
     def base(self) -> Body:
         return self.body([])
 
+    @property
+    def finds_widths(self) -> bool:
+        """Whether the file, apart from its sweep, leaves the width to `model.match`."""
+        return self.source.data["model"].get("match") is not None
+
     def body(self, changes: Sequence[tuple[KeyPath, Any, KeyPath]]) -> Body:
         """The base with some keys changed: (key, value, key path of the place in the file that says so).
 
@@ -65,9 +77,9 @@ class Experiment:
         problems = _problems_of_body(source)
         if problems:
             raise SpecError("\n".join(problems))
-        sections = {key: source.data[key] for key in Body.model_fields if source.data.get(key) is not None}
-        body = Body.model_validate(sections)
-        return body.model_copy(update={"model": body.model.canonical(body.data.image_size)})
+        body = _RequestedBody.model_validate(_sections(source))
+        model = _model_of(body, source).canonical(body.data.image_size)
+        return Body(model=model, data=body.data, recipe=body.recipe)
 
 
 def shipped_experiments() -> dict[str, Path]:
@@ -155,19 +167,33 @@ def _problems_of_file(source: Source) -> list[str]:
     return problems
 
 
-def _problems_of_body(source: Source) -> list[str]:
-    sections = {key: source.data[key] for key in Body.model_fields if source.data.get(key) is not None}
+def _sections(source: Source) -> dict[str, Any]:
+    return {key: source.data[key] for key in Body.model_fields if source.data.get(key) is not None}
+
+
+def _model_of(body: _RequestedBody, source: Source) -> ModelSpec:
+    """The network with its width found. Raises `SpecError` with the line that asks for it."""
     try:
-        Body.model_validate(sections)
+        return with_found_width(body.model, body.data)
+    except SpecError as error:
+        raise SpecError(_line(source, ("model", "match"), str(error))) from error
+
+
+def _problems_of_body(source: Source) -> list[str]:
+    sections = _sections(source)
+    try:
+        _model_of(_RequestedBody.model_validate(sections), source)
+    except SpecError as error:
+        return [str(error)]
     except ValidationError as error:
         wrong = [tuple(problem["loc"]) for problem in error.errors() if problem["type"] != "value_error"]
-        lines = _explained(error, source, Body)
+        lines = _explained(error, source, _RequestedBody)
         # Keys that have to fit together are only looked at where each is right by itself: once more, without
         # the wrong ones, so that one call names all problems.
         try:
-            Body.model_validate(_without(sections, wrong))
+            _RequestedBody.model_validate(_without(sections, wrong))
         except ValidationError as second:
-            lines += _explained(second, source, Body)
+            lines += _explained(second, source, _RequestedBody)
         return list(dict.fromkeys(lines))
     return []
 
@@ -218,9 +244,8 @@ def _keys_at(schema: type[BaseModel], path: KeyPath) -> list[str]:
     """The keys that the section at `path` takes."""
     for key in path:
         annotation = schema.model_fields[str(key)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        schema = annotation
+        sections = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+        schema = next(kind for kind in sections if issubclass(kind, BaseModel))
     return list(schema.model_fields)
 
 

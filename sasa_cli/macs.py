@@ -135,6 +135,20 @@ def count_model(
     return ModelCount(model_label(decided, max(height, width)), image, num_classes, tuple(net.layers))
 
 
+def count_attention(spec: AttentionSpec, extent: int, shape: Shape) -> LayerCount:
+    """One attention layer with windows of `extent` x `extent` over a map of `shape`, (C, H, W)."""
+    net = _Network(shape)
+    net.attention("attention", spec, extent)
+    return net.layers[0]
+
+
+def count_convolution(kernel: int, shape: Shape) -> LayerCount:
+    """One convolution from and to `shape`, (C, H, W)."""
+    net = _Network(shape)
+    net.conv("conv", shape[0], kernel)
+    return net.layers[0]
+
+
 class _Network:
     """Layers in the order in which the image passes them, and the shape that it has reached: (C, H, W), then (C,)."""
 

@@ -12,6 +12,7 @@ from sasa_cli.yaml_source import KeyPath, describe
 
 STAGES = "model.stages"
 EXTENT = "model.attention.spatial_extent"
+MATCH = "model.match"
 CELL_NAME = "name"
 
 Change = tuple[str, Any, KeyPath]  # dotted key, value, place in the file
@@ -109,13 +110,21 @@ def _run(experiment: Experiment, body: Body, points: Sequence[Point], seed: int)
     effective = [tuple(change for change in point if _has_effect(body, change[0])) for point in points]
     return RunSpec(
         experiment=experiment.name,
-        label=_label(effective),
+        label="-".join([_label(effective), *_found_width(experiment, body, points)]),
         cell={key: value for point in effective for key, value, _ in point if key != CELL_NAME},
         model=body.model,
         data=body.data,
         recipe=body.recipe,
         seed=seed,
     )
+
+
+def _found_width(experiment: Experiment, body: Body, points: Sequence[Point]) -> list[str]:
+    """A piece of the label for a width that no one has written down."""
+    keys = [key for point in points for key, _, _ in point]
+    if experiment.finds_widths or any(key == MATCH or key.startswith(f"{MATCH}.") for key in keys):
+        return [f"width-{_plain(body.model.width)}"]
+    return []
 
 
 def _has_effect(body: Body, key: str) -> bool:

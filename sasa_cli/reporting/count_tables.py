@@ -17,8 +17,14 @@ NOTES = (
 )
 
 
-def count_payload(counts: Iterable[ModelCount], *, by: By = "model") -> dict[str, Any]:
-    """What `count-flops --json` prints: exact integers, the stages of each model, and its layers if asked for."""
+def count_payload(counts: Iterable[ModelCount], *, by: By = "model", explain: bool = False) -> dict[str, Any]:
+    """What `count-flops --json` prints: exact integers, the stages of each model, and its layers if asked for.
+
+    Args:
+        counts: The models, in order.
+        by: "layer" adds the layers.
+        explain: Adds the layers and, to each, its products.
+    """
     models = []
     for count in counts:
         model: dict[str, Any] = {
@@ -28,14 +34,26 @@ def count_payload(counts: Iterable[ModelCount], *, by: By = "model") -> dict[str
             **_figures(count),
             "stages": [{"stage": stage, **_figures(part)} for stage, part in count.by_stage().items()],
         }
-        if by == "layer":
-            model["layers"] = [
-                {"layer": layer.name, "stage": layer.stage, "kind": layer.kind, "shape": list(layer.shape)}
-                | _figures(layer)
-                for layer in count.layers
-            ]
+        if by == "layer" or explain:
+            model["layers"] = [_layer_payload(layer, explain=explain) for layer in count.layers]
         models.append(model | {"notes": list(count.notes)})
     return {"models": models}
+
+
+def _layer_payload(layer: LayerCount, *, explain: bool) -> dict[str, Any]:
+    payload = {"layer": layer.name, "stage": layer.stage, "kind": layer.kind, "shape": list(layer.shape)}
+    if explain:
+        payload["products"] = [
+            {
+                "product": product.name,
+                "formula": product.formula,
+                "sizes": list(product.sizes),
+                "macs": product.macs,
+                "macs_executed": product.macs_executed,
+            }
+            for product in layer.products
+        ]
+    return payload | _figures(layer)
 
 
 def count_table(counts: Sequence[ModelCount], *, by: By = "model", exact: bool = False) -> Table:
