@@ -1,6 +1,7 @@
 """Experiment files: YAML to specs, strictly and with all problems at once, and specs back to YAML."""
 
 import difflib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from sasa_cli.spec import DataSpec, KeyProblemsError, ModelSpec, Recipe, RunSpec
 from sasa_cli.yaml_source import KeyPath, Source, parse_assignment, read_source
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+EXTENDS = "extends"
+EXTENDED_KEYS = ("model", "data", "recipe", "seeds")  # of a file that others extend
 
 
 class Body(Section):
@@ -40,6 +43,8 @@ class _File(BaseModel):
 
     name: str
     description: str = ""
+    extends: str | None = None
+    """A file, seen from this one's folder, that says what this one leaves out."""
     sweep: dict[str, Any] | list[Any] = Field(default_factory=dict)
     seeds: list[int] = Field(default_factory=lambda: [0])
 
@@ -83,11 +88,15 @@ class Experiment:
 
 
 def shipped_experiments() -> dict[str, Path]:
-    """The experiments inside the package by name, such as `demo` or `paper/table4`."""
+    """The experiments inside the package by name, such as `demo` or `paper/table4`.
+
+    Files whose name begins with `_` are none: others extend them.
+    """
     package = Path(__file__).parent
     # An installed package has the folder inside it; in a checkout it stands beside the package.
     folder = next(place for place in (package / "experiments", package.parent / "experiments") if place.is_dir())
-    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in sorted(folder.rglob("*.yaml"))}
+    files = sorted(file for file in folder.rglob("*.yaml") if not file.name.startswith("_"))
+    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
 
 
 def find_experiment(name: str) -> Path:
@@ -117,7 +126,31 @@ def load_experiment(name: str, assignments: Sequence[str] = ()) -> Experiment:
         SpecError: all problems of the file, one a line, each with file, line, value and what is allowed.
     """
     file = find_experiment(name)
-    return _validated(read_source(file, str(file) if file == Path(name) else f"{name}.yaml"), assignments)
+    shown_as = str(file) if file == Path(name) else f"{name}.yaml"
+    return _validated(_extended(read_source(file, shown_as), file, shown_as), assignments)
+
+
+def _extended(source: Source, file: Path, shown_as: str) -> Source:
+    """The file over the one that it extends, if any, whose values hold where it has none."""
+    other = source.data.get(EXTENDS)
+    if not isinstance(other, str):
+        return source
+    if not (file.parent / other).is_file():
+        raise SpecError(
+            f"{source.origin((EXTENDS,))}: {EXTENDS}: {other!r} is no file; "
+            "allowed is a path, seen from the folder of this file"
+        )
+    base = read_source(file.parent / other, os.path.normpath(Path(shown_as).parent / other))
+    problems = [
+        f"{base.origin((key,))}: {key}: not allowed in a file that others extend"
+        f"{nearest(key, EXTENDED_KEYS)}; allowed are {', '.join(EXTENDED_KEYS)}"
+        for key in base.data
+        if key not in EXTENDED_KEYS
+    ]
+    if problems:
+        raise SpecError("\n".join(problems))
+    given = {key: value for key, value in source.data.items() if value is not None}
+    return Source(given, source.origins).over(base)
 
 
 def model_experiment(model: str, assignments: Sequence[str] = ()) -> Experiment:
@@ -134,6 +167,8 @@ def _validated(source: Source, assignments: Sequence[str]) -> Experiment:
     keys = []
     for text in assignments:
         path, value = parse_assignment(text)
+        if path[0] == EXTENDS:
+            raise SpecError(f"--set {text}: only the file itself can say what it extends; allowed are its other keys")
         source = source.replaced(path, value, f"--set {text}")
         keys.append(".".join(map(str, path)))
     problems = [*_problems_of_file(source), *_problems_of_body(source)]

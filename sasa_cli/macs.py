@@ -307,9 +307,12 @@ def _bottleneck(net: _Network, name: str, model: ModelSpec, stage: int, stride: 
     net.conv(f"{name}.conv1", channels, 1)
     net.batch_norm(f"{name}.bn1")
     if model.stages[stage] == "A":
+        pool = (f"{name}.conv2.pool", "average", stride, stride)
+        if stride > 1 and model.attention.pool == "before":
+            net.pool(*pool)
         net.attention(f"{name}.conv2", model.attention, model.extents[stage])
-        if stride > 1:
-            net.pool(f"{name}.conv2.pool", "average", stride, stride)
+        if stride > 1 and model.attention.pool == "after":
+            net.pool(*pool)
     else:
         net.conv(f"{name}.conv2", channels, 3, stride)
     net.batch_norm(f"{name}.bn2")

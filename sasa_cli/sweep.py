@@ -7,7 +7,7 @@ from typing import Any
 
 from sasa_cli.errors import SpecError
 from sasa_cli.experiment import Body, Experiment
-from sasa_cli.spec import STEM_SETTINGS, RunSpec
+from sasa_cli.spec import STEM_SETTINGS, RunSpec, pools
 from sasa_cli.yaml_source import KeyPath, describe
 
 STAGES = "model.stages"
@@ -130,6 +130,8 @@ def _found_width(experiment: Experiment, body: Body, points: Sequence[Point]) ->
 def _has_effect(body: Body, key: str) -> bool:
     """Whether an axis changes this net: settings of attention do not where nothing attends."""
     section, _, setting = key.rpartition(".")
+    if section == "model.attention" and setting == "pool":
+        return pools(body.model.stages)
     if section != "model.attention" or "A" in body.model.stages:
         return True
     return body.model.stem.kind == "attention" and setting in STEM_SETTINGS

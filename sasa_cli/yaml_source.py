@@ -1,6 +1,7 @@
 """YAML with the origin of every value, so that a message can say `file:line`."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,26 @@ class Source:
         data = _copy_with(self.data, path, value, origin)
         origins = {known: where for known, where in self.origins.items() if known[: len(path)] != path}
         return Source(data, origins | {path: origin})
+
+    def over(self, base: "Source") -> "Source":
+        """`base` with all that stands here in its place; mappings are joined, lists are not.
+
+        Raises:
+            SpecError: a mapping here meets something else there.
+        """
+        joined = base
+        for path, value in _leaves(self.data, ()):
+            joined = joined.replaced(path, value, self.origin(path))
+        return Source(joined.data, joined.origins | self.origins)
+
+
+def _leaves(mapping: dict[str, Any], path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+    """Everything that is no mapping, with the key path to it."""
+    for key, value in mapping.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
 
 
 def _copy_with(node: Any, path: KeyPath, value: Any, origin: str) -> Any:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sasa_cli.errors import SpecError
-from sasa_cli.experiment import find_experiment, load_experiment, run_yaml, shipped_experiments
+from sasa_cli.experiment import load_experiment, run_yaml
 from sasa_cli.sweep import base_run, expand_sweep
 
 GOOD = """\
@@ -122,13 +122,6 @@ def test_exponents_without_a_dot_are_numbers(write):
     assert spec.recipe.lr == 1e-3
 
 
-def test_every_shipped_experiment_expands():
-    assert "demo" in shipped_experiments()
-    for name in shipped_experiments():
-        assert expand_sweep(load_experiment(name)), name
-    assert find_experiment("demo").name == "demo.yaml"
-
-
 def test_the_spec_file_of_a_run_gives_the_same_run(write, tmp_path):
     sweep = "sweep:\n  model.stages: [CCCC, AAAA]\n  model.attention.position: [relative, none]\n"
     for index, spec in enumerate(expand_sweep(load_experiment(write(GOOD + sweep)))):
@@ -137,6 +130,107 @@ def test_the_spec_file_of_a_run_gives_the_same_run(write, tmp_path):
         again = load_experiment(str(file))
         assert [run.run_id for run in expand_sweep(again)] == [spec.run_id]
         assert base_run(again, None) == spec
+
+
+# --- extends -------------------------------------------------------------------------------------------------------
+
+BASE = """\
+model:
+  name: sasa_resnet26
+  width: 0.25
+  stem: attention
+  attention:
+    heads: 4
+recipe:
+  epochs: 2
+seeds: [0, 1]
+"""
+EXTENDING = """\
+name: extending
+extends: common/_base.yaml
+model:
+  stages: CCAA
+  stem:
+    values: plain
+recipe:
+  lr: 0.3
+"""
+
+
+@pytest.fixture
+def write_pair(write, tmp_path: Path):
+    (tmp_path / "common").mkdir()
+
+    def _write(text: str = EXTENDING, base: str = BASE) -> str:
+        (tmp_path / "common" / "_base.yaml").write_text(base)
+        return write(text)
+
+    return _write
+
+
+def test_a_file_joins_what_it_extends(write_pair):
+    experiment = load_experiment(write_pair())
+    assert (experiment.name, experiment.seeds) == ("extending", (0, 1))
+    model, recipe = experiment.base.model, experiment.base.recipe
+    assert (model.name, model.width, model.stages, model.attention.heads) == ("sasa_resnet26", 0.25, "CCAA", 4)
+    assert (model.stem.kind, model.stem.values) == ("attention", "plain")
+    assert (recipe.epochs, recipe.lr) == (2, 0.3)
+
+
+def test_a_file_goes_before_what_it_extends(write_pair):
+    text = EXTENDING + "  epochs: 5\nseeds: [7]\ndata:\n"
+    experiment = load_experiment(write_pair(text, BASE + "data: {image_size: 64}\n"))
+    assert (experiment.base.recipe.epochs, experiment.seeds) == (5, (7,))
+    assert experiment.base.data.image_size == 64
+
+
+def test_set_goes_before_both_files(write_pair):
+    experiment = load_experiment(write_pair(), ["recipe.epochs=9", "model.stem.kind=conv", "model.attention.heads=2"])
+    assert experiment.base.recipe.epochs == 9
+    assert (experiment.base.model.stem.kind, experiment.base.model.attention.heads) == ("conv", 2)
+
+
+def test_what_is_extended_is_written_out_in_the_spec_file(write_pair):
+    assert "extends" not in run_yaml(base_run(load_experiment(write_pair()), 0))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "file", "line", "says"),
+    [
+        ("epochs: 2", "epochs: two", "common/_base.yaml", 8, ["recipe.epochs", "'two' is not allowed"]),
+        ("heads: 4", "headss: 4", "common/_base.yaml", 6, ["unknown key", "did you mean 'heads'"]),
+        ("heads: 4", "heads: 3", "common/_base.yaml", 6, ["3 does not divide the 64 channels"]),
+        ("lr: 0.3", "lr: -1", "small.yaml", 8, ["recipe.lr", "-1 is not allowed"]),
+        ("stages: CCAA", "stages: CCA", "small.yaml", 4, ["'CCA' is not one letter"]),
+        ("seeds: [0, 1]", "seeds: [0, 0]", "common/_base.yaml", 9, ["seeds", "different numbers"]),
+        ("seeds: [0, 1]", "sweep: {}", "common/_base.yaml", 9, ["sweep", "allowed are model, data, recipe, seeds"]),
+        ("seeds: [0, 1]", "extends: x.yaml", "common/_base.yaml", 9, ["extends", "a file that others extend"]),
+        ("recipe:\n  epochs", "recipes:\n  epochs", "common/_base.yaml", 7, ["recipes", "did you mean 'recipe'"]),
+        ("common/_base.yaml", "common/_bass.yaml", "small.yaml", 2, ["'common/_bass.yaml' is no file"]),
+        ("common/_base.yaml", "[1]", "small.yaml", 2, ["extends", "[1] is not allowed"]),
+        ("extends:", "extend:", "small.yaml", 2, ["did you mean 'extends'"]),
+        ("name: extending\n", "", "small.yaml", 1, ["name: missing"]),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_own_file_and_line(write_pair, tmp_path, old, new, file, line, says):
+    assert (old in EXTENDING) or (old in BASE)
+    name = write_pair(EXTENDING.replace(old, new), BASE.replace(old, new))
+    found = [text for text in problems(name) if text.startswith(f"{tmp_path / file}:{line}:")]
+    assert any(all(part in text for part in says) for text in found), problems(name)
+
+
+def test_problems_of_both_files_come_at_once(write_pair):
+    found = problems(write_pair(EXTENDING.replace("lr: 0.3", "lr: x"), BASE.replace("epochs: 2", "epochs: x")))
+    assert len(found) == 2
+
+
+def test_a_mapping_cannot_meet_a_number(write_pair, tmp_path):
+    (found,) = problems(write_pair(EXTENDING, BASE.replace("recipe:\n  epochs: 2", "recipe: 3")))
+    assert "the value above it is 3, not a mapping" in found
+
+
+def test_the_command_line_cannot_change_what_is_extended(write_pair):
+    assert "--set extends=other.yaml" in problems(write_pair(), "extends=other.yaml")[0]
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner)))

@@ -78,11 +78,33 @@ PAPER_CELLS = [
     ("sasa_resnet50", {"stem": attention_stem("plain")}, 7.096),
     ("sasa_resnet50", {"stem": attention_stem("conv")}, 7.385),
 ]
+# With the pool before attention, which the paper's own numbers rule out: attention then works on the pooled map.
+POOL_BEFORE = [
+    ("sasa_resnet26", "AAAA", 3_635_784_704),
+    ("sasa_resnet38", "AAAA", 4_876_787_712),
+    ("sasa_resnet50", "AAAA", 6_117_790_720),
+    ("sasa_resnet50", "CAAA", 6_403_191_808),
+    ("sasa_resnet50", "CCAA", 6_901_740_544),
+    ("sasa_resnet50", "CCCA", 7_738_074_112),
+    ("sasa_resnet50", "AACC", 7_394_418_688),
+    ("sasa_resnet50", "AAAC", 6_558_085_120),
+]
 
 
 @pytest.mark.parametrize(("name", "options", "gigaflops"), PAPER_CELLS)
 def test_flops_of_the_papers_cells(name: str, options: dict, gigaflops: float):
     assert round(2 * count(name, **options).macs / 1e9, 3) == gigaflops
+
+
+@pytest.mark.parametrize(("name", "stages", "flops"), POOL_BEFORE)
+def test_flops_with_the_pool_before_attention(name: str, stages: str, flops: int):
+    counted = count(name, stages=stages, attention=AttentionSpec(pool="before"))
+    assert 2 * counted.macs == flops
+    assert counted.params == count(name, stages=stages).params
+
+
+def test_the_pool_makes_no_difference_where_no_stage_has_one():
+    assert 2 * count(stages="ACCC", attention=AttentionSpec(pool="before")).macs == PLACEMENT["ACCC"][1]
 
 
 def test_parameters_without_content_drop_the_keys():
@@ -110,6 +132,7 @@ MODELS = st.builds(
             heads=st.sampled_from([1, 2, 4]),
             position=st.sampled_from(["relative", "absolute", "none"]),
             embedding=st.sampled_from(["shared", "per_head"]),
+            pool=st.sampled_from(["after", "before"]),
         ),
         st.builds(AttentionSpec, spatial_extent=st.just(3), heads=st.just(4), content=st.just(False)),
     ),
@@ -129,7 +152,7 @@ def outputs_of(model: nn.Module, image: Tensor) -> dict[str, tuple[int, ...]]:
         def before(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             shapes[name] = tuple(inputs[0].shape[1:])
 
-        if isinstance(module, LocalSelfAttention):
+        if isinstance(module, LocalSelfAttention) and module.spec.pool == "after":
             module.pool.register_forward_pre_hook(before)
         else:
             module.register_forward_hook(after)
@@ -222,6 +245,14 @@ def test_one_attention_layer_by_hand():
     assert layer_of(count(), "layer2.0.conv2.pool").shape == (128, 28, 28)
 
 
+def test_the_order_of_the_layers_is_that_of_the_pool():
+    for pool, order in (("after", ["conv2", "conv2.pool"]), ("before", ["conv2.pool", "conv2"])):
+        layers = count(attention=AttentionSpec(pool=pool)).layers
+        found = [layer for layer in layers if layer.name.startswith("layer2.0.conv2")]
+        assert [layer.name.removeprefix("layer2.0.") for layer in found] == order
+        assert found[-1].shape == (128, 28, 28)
+
+
 def test_small_images_get_the_small_stem_unless_told_otherwise():
     small, large = count(image_size=32), count(image_size=32, small_input=False)
     assert layer_of(small, "conv1").kind == "conv 3x3"
@@ -245,6 +276,11 @@ def test_small_images_get_the_small_stem_unless_told_otherwise():
         (
             {"layers": (1, 1, 1, 1), "attention": AttentionSpec(spatial_extent=(3, 5, 7, 9), content=False)},
             "sasa_resnet layers=1-1-1-1 k=3-5-7-9 content=false",
+        ),
+        ({"name": "sasa_resnet50", "attention": AttentionSpec(pool="before")}, "sasa_resnet50 pool=before"),
+        (
+            {"name": "sasa_resnet50", "stages": "ACCC", "attention": AttentionSpec(pool="before")},
+            "sasa_resnet50 ACCC",
         ),
         ({"layers": (3, 4, 6, 3), "width": 0.5, "small_input": True}, "sasa_resnet50 width=0.5 small_input=true"),
         (

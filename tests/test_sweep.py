@@ -1,5 +1,7 @@
 """Axes x seeds to runs: how many, which, and how they are called."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from sasa_cli.errors import SpecError
 from sasa_cli.experiment import load_experiment
 from sasa_cli.sweep import base_run, expand_sweep
 
+ROOT = Path(__file__).parent.parent
 PLACEMENTS = ["CCCC", "CCCA", "CCAA", "CAAA", "AAAA"]
 
 
@@ -72,6 +75,28 @@ def test_what_does_not_change_the_numbers_does_not_change_the_run():
     assert base_run(load_experiment("demo", ["data.root=/elsewhere", "recipe.workers=3"]), 0).run_id == name
     for change in ("recipe.lr=0.3", "model.attention.border=mask", "data.val_fraction=0.2", "model.width=0.5"):
         assert base_run(load_experiment("demo", [change]), 0).run_id != name
+
+
+def test_the_committed_results_keep_their_names():
+    """Settings that joined later must not change the names of runs that were trained without them."""
+    assert {run.run_id for run in expand()} == {folder.name for folder in (ROOT / "results/demo/runs").iterdir()}
+
+
+def test_lr_for_another_batch_size_is_the_run_of_the_lr_that_it_gives():
+    plain = base_run(load_experiment("demo", ["recipe.lr=0.1"]), 0)
+    scaled = base_run(load_experiment("demo", ["recipe.lr=1.6", "recipe.lr_batch_size=512"]), 0)  # 1.6 x 32 / 512
+    assert scaled == plain
+    runs = expand("recipe.lr_batch_size=64", "sweep={recipe.batch_size: [32, 64, 128]}", "seeds=[0]")
+    assert [run.recipe.lr for run in runs] == [0.1, 0.2, 0.4]
+
+
+def test_the_place_of_the_pool_matters_where_attention_has_one():
+    axes = "{model.stages: [CCCC, ACCC, CCCA], model.attention.pool: [after, before]}"
+    runs = expand(f"sweep={axes}", "seeds=[0]")
+    assert [run.label for run in runs] == ["CCCC", "ACCC", "CCCA-pool-after", "CCCA-pool-before"]
+    assert runs[1].cell == {"model.stages": "ACCC"}
+    stem = expand("model.stages=ACCC", "model.stem=attention", "sweep={model.attention.pool: [after, before]}")
+    assert {run.model.attention.pool for run in stem} == {"after"}
 
 
 def test_a_key_cannot_be_set_and_swept():

@@ -30,9 +30,10 @@ class LocalSelfAttention(nn.Module):
     Args:
         in_channels: C_in.
         out_channels: C_out = N D.
-        spec: k (one number), heads, position, content, border, embedding and backend.
-        stride: above 1, a `stride` x `stride` average pool follows the attention (paper, section 3.1). A window
-            that the map's edge cuts off averages the pixels that it has.
+        spec: k (one number), heads, position, content, border, embedding, pool and backend.
+        stride: above 1, a `stride` x `stride` average pool follows the attention (paper, section 3.1); with pool
+            "before" it comes first, and the window is k x k pixels of the pooled map. A window of the pool that the
+            map's edge cuts off averages the pixels that it has.
 
     Attributes:
         last_problem: what the last forward pass asked of `local_attention`; None before the first.
@@ -68,6 +69,7 @@ class LocalSelfAttention(nn.Module):
         self.row_embedding = offset_embedding(spec, *shape, **factory)
         self.column_embedding = offset_embedding(spec, *shape, **factory)
         self.pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
+        self.pools_first = spec.pool == "before"
         self.last_problem: Problem | None = None
         self.init_weights()
 
@@ -90,6 +92,8 @@ class LocalSelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C_in, H, W)`` to ``(B, C_out, ceil(H / stride), ceil(W / stride))``."""
+        if self.pools_first:
+            x = self.pool(x)
         if self.spec.position == "absolute":
             x = x + sinusoidal_encoding(*x.shape[1:], device=x.device).to(x.dtype)
         inputs = Inputs(
@@ -107,8 +111,8 @@ class LocalSelfAttention(nn.Module):
             content=self.spec.content,
             backend=self.spec.backend,
         )
-        pooled: Tensor = self.pool(y.flatten(1, 2))  # (B, C, H, W), then the pool
-        return pooled
+        y = y.flatten(1, 2)  # (B, C, H, W)
+        return y if self.pools_first else self.pool(y)
 
     def _split_heads(self, projected: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, N, D, H, W)``; a view, channels-last or not."""
@@ -119,5 +123,5 @@ class LocalSelfAttention(nn.Module):
         spec = self.spec
         return (
             f"spatial_extent={self.spatial_extent}, heads={spec.heads}, position={spec.position}, "
-            f"content={spec.content}, border={spec.border}"
+            f"content={spec.content}, border={spec.border}, pool={spec.pool}"
         )

@@ -18,6 +18,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no-position": {"position": "none", "stem": "attention"},
     "no-content": {"content": False, "stem": "attention"},
     "masked-border": {"border": "mask"},
+    "pool-before": {"pool": "before"},
     "attention-stem": {"stem": "attention"},
     "attention-stem-conv-values": {"stem": {"kind": "attention", "values": "conv"}},
     "attention-stem-plain-values": {"stem": {"kind": "attention", "values": "plain"}},

@@ -89,6 +89,26 @@ def test_pool_averages_what_each_window_holds(size: tuple[int, int]):
     assert pooled(x).shape == strided(x).shape
 
 
+@pytest.mark.parametrize("size", [(4, 6), (5, 7)])
+@pytest.mark.parametrize("position", ["relative", "absolute"])
+@torch.no_grad()
+def test_with_the_pool_first_attention_sees_the_pooled_map(position: str, size: tuple[int, int]):
+    spec = AttentionSpec(spatial_extent=3, heads=2, position=position, pool="before")
+    layer, x = layer_and_input(spec, size=size, stride=2)
+    pooled = nn.functional.avg_pool2d(x, 2, ceil_mode=True)
+    torch.testing.assert_close(layer(x), pixel_by_pixel(layer, pooled))
+    assert layer.last_problem is not None
+    assert tuple(pooled.shape[2:]) == (layer.last_problem.height, layer.last_problem.width)
+
+
+@torch.no_grad()
+def test_without_stride_the_place_of_the_pool_changes_nothing():
+    after, x = layer_and_input(AttentionSpec(spatial_extent=3, heads=2))
+    before, _ = layer_and_input(AttentionSpec(spatial_extent=3, heads=2, pool="before"))
+    before.load_state_dict(after.state_dict())
+    assert torch.equal(before(x), after(x))
+
+
 @torch.no_grad()
 def test_channels_last_heads_are_views_and_give_the_same():
     layer, x = layer_and_input(AttentionSpec(spatial_extent=3, heads=4))

@@ -25,6 +25,7 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     ("sasa_resnet50", {"stages": "AACC"}, 25_090_704),
     ("sasa_resnet50", {"stages": "AAAC"}, 22_732_752),
     ("sasa_resnet50", {"content": False}, 16_758_032),
+    ("sasa_resnet50", {"pool": "before"}, 18_015_504),
     ("sasa_resnet50", {"embedding": "per_head"}, 18_015_504 + 7 * 3_304),
 ]
 

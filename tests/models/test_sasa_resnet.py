@@ -131,6 +131,18 @@ def test_features_by_every_extractor_of_timm(stem: str, feature_cls: str):
     assert [32 // feature.shape[2] for feature in features] == network.feature_info.reduction()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("stages", ["CCCC", "CCAA", "AAAA"])
+@torch.no_grad()
+def test_backbone_of_a_detector_at_640_px(stages: str):
+    """The maps that a RetinaNet takes, at the size of the paper's crops of COCO: stages 1 to 4."""
+    backbone = timm.create_model("sasa_resnet50", features_only=True, out_indices=(1, 2, 3, 4), stages=stages).eval()
+    assert backbone.feature_info.reduction() == [4, 8, 16, 32]
+    assert backbone.feature_info.channels() == [256, 512, 1024, 2048]
+    shapes = [tuple(feature.shape) for feature in backbone(images(1, 3, 640))]
+    assert shapes == [(1, 256, 160, 160), (1, 512, 80, 80), (1, 1024, 40, 40), (1, 2048, 20, 20)]
+
+
 def test_forward_is_features_then_head():
     network = small_network().eval()
     features = network.forward_features(images())

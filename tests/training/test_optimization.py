@@ -42,6 +42,15 @@ def test_warm_up_is_linear_and_the_first_update_has_its_share() -> None:
     assert rates[10:] == [1.0] * 30
 
 
+@pytest.mark.parametrize("batch_size", [64, 256])
+def test_lr_is_scaled_from_the_batch_size_that_it_is_meant_for(batch_size: int) -> None:
+    recipe = tiny(lr=1.6, lr_batch_size=4096, batch_size=batch_size).recipe
+    assert recipe.lr == pytest.approx(1.6 * batch_size / 4096)
+    optimizer = create_optimizer(nn.Linear(2, 2), recipe)
+    create_schedule(optimizer, recipe, STEPS)
+    assert {group["lr"] for group in optimizer.param_groups} == {recipe.lr}
+
+
 def test_steps_divide_by_ten() -> None:
     rates = learning_rates(schedule="step", decay_epochs=2)
     assert rates == pytest.approx([1.0] * 20 + [0.1] * 20)
