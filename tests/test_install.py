@@ -26,6 +26,7 @@ def test_the_wheel_by_itself_holds_everything_trains_and_reports(tmp_path: Path)
     (wheel,) = tmp_path.glob("*.whl")
     held = set(zipfile.ZipFile(wheel).namelist())
     assert files_to_be_held() <= held
+    assert "sasa_cli/paper/tables.yaml" in held
     assert any(name.startswith("sasa_cli/reporting/templates/") for name in held)
 
     site = tmp_path / "site"
