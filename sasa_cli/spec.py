@@ -299,13 +299,14 @@ class RunSpec(Section):
     @property
     def cell_hash(self) -> str:
         """Hash of all that the numbers depend on but the seed."""
-        return _digest(self._identity())
+        return _digest(self.identity())
 
     @property
     def run_id(self) -> str:
-        return f"{self.label}-s{self.seed}-{_digest(self._identity() | {'seed': self.seed})}"
+        return f"{self.label}-s{self.seed}-{_digest(self.identity() | {'seed': self.seed})}"
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
+        """All that the numbers depend on but the seed, as plain data by section."""
         # Where the images lie and how many processes read them differ between machines, not between results.
         return {
             "model": self.model.model_dump(mode="json"),

@@ -27,7 +27,7 @@ ALLOWED = {
     "training": FOUNDATION | {"attention", "models", "data", "macs", "experiment"},
     "targets": FOUNDATION | {"data", "macs", "experiment", "sweep", "models"},
     "launchers": FOUNDATION | {"training", "targets", "data", "macs", "experiment", "plan"},
-    "reporting": FOUNDATION | {"macs", "plan"},
+    "reporting": FOUNDATION | {"macs", "plan", "experiment", "paper"},
     "bench": FOUNDATION | {"attention", "models", "training", "reporting"},
     "terminal": FOUNDATION | {"launchers", "plan", "training"},
 }

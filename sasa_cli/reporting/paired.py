@@ -49,6 +49,12 @@ class Difference:
             return None
         return float(stdtr(self.n - 1, (abs(self.mean) - margin) / self._error(self.deviation)))
 
+    def p_not_lower(self, margin: float) -> float | None:
+        """Of the one-sided test that the first is `margin` points or more below the second (non-inferiority)."""
+        if self.deviation is None:
+            return None
+        return float(stdtr(self.n - 1, -(self.mean + margin) / self._error(self.deviation)))
+
     def p_beyond(self, margin: float) -> float | None:
         """Of the test that the difference is at most `margin` points: small where the cells differ by more.
 
