@@ -66,9 +66,8 @@ def comparison_table(found: Sequence[Match]) -> Table:
     return assemble(TITLE, columns)
 
 
-def comparison_data(cells: Sequence[Cell]) -> Table:
+def comparison_data(found: Sequence[Match]) -> Table:
     """The same unrounded."""
-    found = matches(cells)
     tops = [match.top1 for match in found]
     columns: list[Filled] = [
         data_column("cell", [match.cell.label for match in found]),

@@ -147,7 +147,7 @@ def report_files(material: Material, formats: Sequence[Format]) -> dict[str, byt
 
 
 def _data(material: Material) -> dict[str, Table]:
-    """Every table for programs by its name."""
+    """Every table for programs by its name; that of the paper's numbers only where there is something beside them."""
     cells = material.cells
     runs = [*(run for cell in cells for run in cell.runs), *material.outside]
     return {
@@ -155,12 +155,12 @@ def _data(material: Material) -> dict[str, Table]:
         "runs": runs_data(runs),
         "differences": differences_data(all_families(material)),
         "findings": findings_data(judge(cells)),
-        "paper": comparison_data(cells),
+        **({"paper": comparison_data(found)} if (found := matches(cells)) else {}),
     }
 
 
 def _for_paper(material: Material) -> dict[str, Table]:
-    """Every table for LaTeX by its name; that of the paper's numbers only where there is something beside them."""
+    """Every table for LaTeX by its name."""
     cells = material.cells
     found = matches(cells)
     return {

@@ -1,7 +1,8 @@
 import pytest
 
 from sasa_cli.record import write_text
-from sasa_cli.reporting.aggregate import HEADLINE, Score, axes_of, cells_of, differences, value_text
+from sasa_cli.reporting.aggregate import HEADLINE, Score, axes_of, cells_of, value_text
+from sasa_cli.reporting.conditions import differences
 from sasa_cli.reporting.results import read_results
 from sasa_cli.reporting.statistics import Measure
 
