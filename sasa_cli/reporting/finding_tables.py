@@ -19,7 +19,10 @@ def findings(verdicts: Sequence[Verdict]) -> list[Block]:
     tested = [verdict for verdict in verdicts if verdict.ruling != "not tested"]
     untested = [verdict for verdict in verdicts if verdict.ruling == "not tested"]
     notes = [
-        Note(f"{verdict.claim.text} ({verdict.claim.source}.) {_evidence(verdict)}", lead=verdict.ruling.capitalize())
+        Note(
+            f"{verdict.claim.text.rstrip('.')} ({verdict.claim.source}). {_evidence(verdict)}",
+            lead=verdict.ruling.capitalize(),
+        )
         for verdict in tested
     ]
     for reason in dict.fromkeys(verdict.why_not for verdict in untested):
@@ -99,15 +102,19 @@ def _evidence(verdict: Verdict) -> str:
     if verdict.ruling == "not tested":
         return f"{verdict.why_not[0].upper()}{verdict.why_not[1:]}."
     count = len(verdict.pairs)
-    numbers = [f"{verdict.count('for')} for it", f"{verdict.count('against')} against it"]
-    sentences = [f"Of {count} pair{'' if count == 1 else 's'} {', '.join(numbers)}."]
+    sentences = [
+        f"Of {count} pair{'' if count == 1 else 's'}, {verdict.count('for')} for it and "
+        f"{verdict.count('against')} against it."
+    ]
     costly = [pair for pair in verdict.pairs if pair.fewer is False]
     if costly:
         first, second = _counts(verdict, costly[0].comparison)
-        name = costly[0].comparison.first.label
-        sentences.append(f"{len(costly)} not lower in the count: {name} has {first}, the convolutions {second}.")
+        sentences.append(
+            f"{len(costly)} for {'its' if len(costly) == 1 else 'their'} count, whatever the accuracy: "
+            f"{costly[0].comparison.first.label} has {first}, {costly[0].comparison.second.label} {second}."
+        )
     clearest = verdict.clearest
-    if clearest is not None:
+    if clearest is not None and len(costly) < count:
         item = clearest.comparison
         which = "" if count == 1 else "The clearest: "
         sentences.append(
@@ -125,18 +132,18 @@ def _equals(p_value: float | None) -> str:
 
 
 def _speaks(verdict: Verdict, pair: PairVerdict) -> str:
-    """`for`, `against: not fewer (12.6 M, 11.7 M)`, `nothing can be said`."""
+    """`for`, `against: not fewer (12.60 M against 11.70 M)`, `nothing can be said`."""
     texts = {"open": "neither", "untested": pair.comparison.verdict}
     text = texts.get(pair.outcome, pair.outcome)
     if pair.fewer is None:
         return text
     first, second = _counts(verdict, pair.comparison)
-    return f"{text}: {'fewer' if pair.fewer else 'not fewer'} ({first}, {second})"
+    return f"{text}: {'fewer' if pair.fewer else 'not fewer'} ({first} against {second})"
 
 
 def _counts(verdict: Verdict, item: Comparison) -> tuple[str, str]:
+    """What the claim is about, of both cells."""
     assert verdict.claim.fewer is not None
-    counts = (getattr(cell, verdict.claim.fewer) for cell in (item.first, item.second))
-    factor, unit = (2, " FLOPs") if verdict.claim.fewer == "macs" else (1, " parameters")
-    first, second = (f"{format_count(factor * count)}{unit}" for count in counts)
-    return first, second
+    first, second = (getattr(cell, verdict.claim.fewer) for cell in (item.first, item.second))
+    factor = 2 if verdict.claim.fewer == "macs" else 1
+    return format_count(factor * first), format_count(factor * second)

@@ -120,3 +120,14 @@ def test_another_test_set_is_not_compared(make_experiment: Maker) -> None:
     found = cells(experiment)
     (comparison,) = compare([(found["k3-AAAA"], found["CCCC"])])
     assert comparison.verdict == "not trained alike, not compared"
+
+
+def test_the_moving_average_is_compared_where_there_is_one(make_experiment: Maker) -> None:
+    experiment = make_experiment([{STAGES: "CCCC"}, {STAGES: "AAAA", EXTENT: 3}], seeds=[0, 1])
+    experiment.write_plan()
+    for run in experiment.runs:
+        experiment.finish(run, 80.0 + run.seed * (run.label == "CCCC"), ema=2.0 if run.label == "CCCC" else 1.0)
+    found = cells(experiment)
+    (comparison,) = compare([(found["CCCC"], found["k3-AAAA"])])
+    assert comparison.difference is not None
+    assert comparison.difference.mean == 1.5  # 82 and 83 against 81 twice

@@ -8,6 +8,7 @@ from sasa_cli.reporting.aggregate import CONDITIONS, HEADLINE, axes_of, cells_of
 from sasa_cli.reporting.compose import caveats
 from sasa_cli.reporting.conditions import differences
 from sasa_cli.reporting.figures import figures_of
+from sasa_cli.reporting.looks import by_colour_and_fill
 from sasa_cli.reporting.material import single
 from sasa_cli.reporting.results import read_results
 from sasa_cli.reporting.statistics import Measure
@@ -67,6 +68,8 @@ def test_what_cells_fall_apart_by_is_an_axis_and_has_its_figure(small: Experimen
     axis = axes_of(results, cells)[-1]
     assert (axis.key, axis.title) == (CONDITIONS, "Trained with")
     assert set(axis.values) == {"torch 2.14.0", "torch 2.15.0"}
+    grouping = by_colour_and_fill(cells, axes_of(results, cells))
+    assert len({grouping.look(cell) for cell in cells}) == 4
     names = [figure.name for figure in figures_of(cells, axes_of(results, cells))]
     assert "accuracy-by-trained-with" in names
 

@@ -1,13 +1,16 @@
 """One report of several experiments."""
 
 import csv
+import json
 import re
 import shutil
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from typer.testing import CliRunner
 
+from sasa_cli.cli import app
 from sasa_cli.errors import SpecError
 from sasa_cli.record import ExperimentPaths, make_folder, write_text
 from sasa_cli.reporting.aggregate import HEADLINE
@@ -146,6 +149,22 @@ def test_two_builds_are_equal_and_a_check_covers_the_joint_report(
     assert line == f"{root / 'report'}: no report here; `sasa report {root}` builds it"
     build_report([root], ["csv"], out=root / "other")
     assert check_report([root], out=root / "other") == []
+
+
+def test_the_command_writes_and_checks_it(two: tuple[Experiment, Experiment], tmp_path: Path) -> None:
+    runner = CliRunner()
+    folders = [str(each.paths.folder) for each in two]
+    arguments = ["report", *folders, "--out", str(tmp_path / "joint"), "--format", "csv"]
+    done = runner.invoke(app, [*arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    paths = json.loads(done.stdout)["paths"]
+    assert str(tmp_path / "joint" / "report" / "tables" / "findings.csv") in paths
+    assert runner.invoke(app, [*arguments, "--check"]).exit_code == 0
+    (tmp_path / "joint" / "report" / "tables" / "runs.csv").unlink()
+    failed = runner.invoke(app, [*arguments, "--check"])
+    assert (failed.exit_code, "runs.csv: missing" in failed.stderr) == (1, True)
+    alone = runner.invoke(app, ["report", folders[0], "--out", str(tmp_path)])
+    assert (alone.exit_code, "of several experiments" in alone.stderr) == (2, True)
 
 
 def test_where_the_joint_report_cannot_go(two: tuple[Experiment, Experiment], make_experiment: Maker) -> None:
