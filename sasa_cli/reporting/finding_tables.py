@@ -57,10 +57,10 @@ def pairs_table(verdicts: Sequence[Verdict]) -> LinkedTable:
 def findings_table(verdicts: Sequence[Verdict]) -> Table:
     """A row for each claim, for paper."""
     columns: list[Filled] = [
-        (Column("Claim", "left"), [verdict.claim.text for verdict in verdicts]),
+        (Column("Claim", "left", sentences=True), [verdict.claim.text for verdict in verdicts]),
         (Column("Paper", "left"), [verdict.claim.source for verdict in verdicts]),
         (Column("Verdict", "left"), [verdict.ruling for verdict in verdicts]),
-        (Column("Evidence", "left"), [_evidence(verdict) for verdict in verdicts]),
+        (Column("Evidence", "left", sentences=True), [_evidence(verdict) for verdict in verdicts]),
     ]
     return assemble(FINDINGS_TITLE, columns)
 

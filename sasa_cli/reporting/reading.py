@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sasa_cli.reporting.aggregate import HEADLINE, Cell, has_ema
-from sasa_cli.reporting.comparisons import against_best, best_of
+from sasa_cli.reporting.comparisons import best_of
 from sasa_cli.reporting.difference_tables import Against
 from sasa_cli.reporting.document import Note, Notes
 from sasa_cli.reporting.quantities import interval
@@ -19,17 +19,20 @@ def headline(group: Against) -> str:
         return ""
     text = f"{top.mean:.2f}" if top.half_width is None else interval(top)
     sentence = f"Highest mean test top-1 of the last epoch: {text} % ({best.label}, n = {top.n})."
-    family = against_best(cells)
+    family = group.best or group.reference  # the reference may be the best
     if family is None:
         return sentence
     tested = sum(item.tested for item in family.comparisons)
     others = len(family.comparisons)
     if not tested:
-        return f"{sentence} No other cell shares two seeds with it, so nothing can be said about its lead."
+        return (
+            f"{sentence} No other cell can be compared with it over two seeds, so nothing can be said about its lead."
+        )
+    over = "all pairs" if group.best else "these"
     untested = f"; {others - tested} could not be tested" if tested < others else ""
     return (
         f"{sentence} Seed by seed it is told apart from {family.told_apart} of the {others} other cells "
-        f"(5 %, Holm over all pairs){untested}."
+        f"(5 %, Holm over {over}){untested}."
     )
 
 
@@ -56,7 +59,7 @@ def about_differences(groups: Sequence[Against]) -> Notes:
             f"Therefore p is corrected over {count}, though only those with the best are shown."
         )
     sentences += [
-        "Each table by itself errs in at most 5 % of all experiments in which it calls cells different that are not.",
+        "Each table by itself calls any cells different that are not in at most 5 % of all such experiments.",
         "Could show: the smallest true difference that this n would find with 80 % power at the two-sided 5 % level, "
         "from the noncentral t distribution and the spread of these very seeds, which is itself uncertain with few of "
         "them; … corrected: at the strictest step of Holm's procedure, 5 % over the number of comparisons. Beyond 100 "

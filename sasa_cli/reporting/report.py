@@ -74,12 +74,7 @@ def build_report(
         RunError: The report cannot be written.
     """
     written: list[Path] = []
-    found = find_experiments(folders)
-    joint = _joint_folder([paths.folder for paths in found], out)
-    experiments = [(paths.folder, read_results(paths)) for paths in found]
-    reports = [(paths.report, single(results)) for paths, (_, results) in zip(found, experiments, strict=True)]
-    if joint is not None:
-        reports.append((joint, _united(joint, experiments)))
+    experiments, reports = _reports(folders, out)
     for report, material in reports:
         files = report_files(material, formats)
         _write(report, files)
@@ -102,21 +97,20 @@ def check_report(folders: Sequence[Path], *, out: Path | None = None) -> list[st
     Raises:
         SpecError: A folder holds no results, or `out` is given for one experiment or is one itself.
     """
-    found = find_experiments(folders)
-    joint = _joint_folder([paths.folder for paths in found], out)
-    experiments = [(paths.folder, read_results(paths)) for paths in found]
-    named = [(paths.report, single(results)) for paths, (_, results) in zip(found, experiments, strict=True)]
-    if joint is not None:
-        named.append((joint, _united(joint, experiments)))
-    return [line for report, material in named for line in _check(report, material, folders)]
+    _, reports = _reports(folders, out)
+    together = " ".join([*map(str, folders), *(() if out is None else ("--out", str(out)))])
+    return [
+        line
+        for report, material in reports
+        for line in _check(report, material, together if material.joint else str(report.parent))
+    ]
 
 
-def _check(report: Path, material: Material, folders: Sequence[Path]) -> list[str]:
+def _check(report: Path, material: Material, arguments: str) -> list[str]:
     present = {file.relative_to(report).as_posix() for file in _made_files(report, FORMATS)}
     formats = [kind for kind in FORMATS if any(Path(name).match(PATTERNS[kind][0]) for name in present)]
     if not formats:
-        built_from = " ".join(map(str, folders)) if material.joint else report.parent
-        return [f"{report}: no report here; `sasa report {built_from}` builds it"]
+        return [f"{report}: no report here; `sasa report {arguments}` builds it"]
     derived = report_files(material, formats)
     stored = {name: (report / name).read_bytes() for name in present}
     return [f"{report}/{line}" for line in compare_files(stored, derived)]
@@ -177,15 +171,27 @@ def _axes(material: Material) -> Sequence[Axis]:
     return () if material.joint else material.parts[0].axes
 
 
+def _reports(
+    folders: Sequence[Path], out: Path | None
+) -> tuple[list[tuple[Path, Results]], list[tuple[Path, Material]]]:
+    """The experiments found, and the folder and material of each report about them."""
+    found = find_experiments(folders)
+    joint = _joint_folder([paths.folder for paths in found], out)
+    experiments = [(paths.folder, read_results(paths)) for paths in found]
+    reports = [(paths.report, single(results)) for paths, (_, results) in zip(found, experiments, strict=True)]
+    if joint is not None:
+        reports.append((joint, _united(joint, experiments)))
+    return experiments, reports
+
+
 def _joint_folder(experiments: Sequence[Path], out: Path | None) -> Path | None:
     """Where the report of several experiments goes; None for one. Raises `SpecError` where it cannot go there."""
     if len(experiments) < 2:
         if out is not None:
             raise SpecError(f"--out {out}: a joint report is of several experiments; here is one, {experiments[0]}")
         return None
-    report = (Path(os.path.commonpath([folder.resolve().parent for folder in experiments])) if out is None else out) / (
-        "report"
-    )
+    common = Path(os.path.commonpath([folder.resolve().parent for folder in experiments]))
+    report = (common if out is None else out) / "report"
     taken = [folder for folder in experiments if folder.resolve() in (report.resolve(), report.resolve().parent)]
     if taken:
         raise SpecError(f"--out: {report} belongs to the experiment {taken[0]}; allowed is any other folder")
