@@ -88,15 +88,14 @@ def caveats(material: Material) -> list[str]:
 
 def _split(cells: Sequence[Cell]) -> list[str]:
     """Which specs were trained in more than one way."""
-    specs: dict[str, list[Cell]] = {}
+    specs: dict[tuple[str, ...], list[str]] = {}
     for cell in cells:
         if cell.split_by:
-            specs.setdefault(cell.cell_hash, []).append(cell)
+            specs.setdefault(cell.split_by, []).append(cell.label)
     return [
-        f"{group[0].runs[0].identity.label}: runs of the same spec were trained with another "
-        f"{' and '.join(getattr(TITLES, field) for field in group[0].split_by)}. They are not averaged; "
-        f"each kind is a cell of its own: {', '.join(cell.label for cell in group)}."
-        for group in specs.values()
+        f"Runs of the same spec were trained with another {' and '.join(getattr(TITLES, field) for field in fields)}. "
+        f"They are not averaged; each kind is a cell of its own: {', '.join(labels)}."
+        for fields, labels in specs.items()
     ]
 
 

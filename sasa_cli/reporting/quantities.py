@@ -41,10 +41,12 @@ def points(value: float | None) -> str:
 
 
 def p_text(p_value: float | None) -> str:
-    """Two digits, and no more zeros than say that it is small."""
+    """Two digits, three near 0.05, and no more zeros than say that it is small."""
     if p_value is None:
         return ABSENT
-    return "<0.0001" if p_value < 0.0001 else f"{p_value:.2g}" if p_value < 0.01 else f"{p_value:.2f}"
+    if p_value < 0.01:
+        return "<0.0001" if p_value < 0.0001 else f"{p_value:.2g}"
+    return f"{p_value:.3f}" if p_value < 0.1 else f"{p_value:.2f}"
 
 
 def data_column(name: str, values: Sequence[str | float | None]) -> tuple[Column, list[str]]:

@@ -56,7 +56,7 @@ def test_unlike_runs_of_a_cell_are_not_averaged(make_experiment: Maker, changes:
     assert (found[0].mean, found[1]) == (80.5, Measure(60.0, None, 1))
     assert (untouched.label, len(untouched.runs), untouched.split_by) == ("AAAA", 3, ())
     (sentence, *_) = caveats(single(results))[1:]  # after the run that is missing
-    assert sentence.startswith("CCCC: runs of the same spec were trained with another ")
+    assert sentence.startswith("Runs of the same spec were trained with another ")
     assert sentence.endswith(f"They are not averaged; each kind is a cell of its own: {like.label}, {other.label}.")
 
 
