@@ -35,9 +35,9 @@ class PaperRow:
 class CocoRow:
     """One row of Table 2: a RetinaNet on COCO, of which only the backbone can be counted here."""
 
-    row: str
     heads: Literal["conv", "attention"]
     """What the heads and the feature pyramid are made of."""
+    backbone: str
     model: ModelSpec
     """Of the backbone."""
     params: float
@@ -46,6 +46,10 @@ class CocoRow:
     """Billions, as printed, of the whole detector."""
     map: float
     """Mean average precision in per cent, as printed."""
+
+    @property
+    def row(self) -> str:
+        return f"{self.heads} heads + FPN, {self.backbone}"
 
 
 def _imagenet_rows(tables: list[dict[str, Any]]) -> tuple[PaperRow, ...]:
@@ -67,7 +71,7 @@ def _imagenet_rows(tables: list[dict[str, Any]]) -> tuple[PaperRow, ...]:
 
 def _coco_rows(rows: list[dict[str, Any]]) -> tuple[CocoRow, ...]:
     return tuple(
-        CocoRow(row["row"], row["heads"], ModelSpec.model_validate(row["model"]), **row["cells"]) for row in rows
+        CocoRow(row["heads"], row["backbone"], ModelSpec.model_validate(row["model"]), **row["cells"]) for row in rows
     )
 
 

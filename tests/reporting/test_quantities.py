@@ -1,5 +1,6 @@
 import pytest
 
+from sasa_cli.reporting.paired import Difference
 from sasa_cli.reporting.quantities import (
     TIME_UNITS,
     headed,
@@ -10,7 +11,6 @@ from sasa_cli.reporting.quantities import (
     points,
     signed_interval,
 )
-from sasa_cli.reporting.paired import Difference
 from sasa_cli.reporting.statistics import Measure
 
 
