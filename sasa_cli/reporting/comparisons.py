@@ -53,7 +53,9 @@ class Comparison:
     def verdict(self) -> str:
         """In words, of the first cell."""
         if self.difference is None:
-            return "no shared seeds" if alike(self.first, self.second) else "not trained alike, not compared"
+            return (
+                "no shared seeds" if alike(self.first, self.second) else "trained or tested differently: not compared"
+            )
         if self.n < 2:
             return "one shared seed: nothing can be said"
         if not self.tested:

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from sasa_cli.reporting.aggregate import HEADLINE, Axis, Cell, axes_of, cells_of, group_cells, run_top1
 from sasa_cli.reporting.conditions import conditions_of
-from sasa_cli.reporting.results import Problem, Results, Run
+from sasa_cli.reporting.results import HOME, Problem, Results, Run
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Material:
 
 def single(results: Results) -> Material:
     """One experiment, as its own report shows it."""
-    return Material((Part(results, home=".."),), results.runs)
+    return Material((Part(results, home=HOME),), results.runs)
 
 
 def united(experiments: Sequence[tuple[str, Results]]) -> Material:

@@ -81,18 +81,16 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
     return Difference(found.mean, deviation if deviation is not None and deviation > NO_SPREAD else None, found.n)
 
 
-def holm(p_values: Sequence[float], family: int | None = None) -> list[float]:
-    """Adjusted p values of Holm's step-down procedure (1979): what is below 0.05 holds at 5 % over the whole family.
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p values of Holm's step-down procedure (1979), in the order given.
 
-    Args:
-        p_values: All tests of a family, in any order.
-        family: Its size, where it is larger than the number of tests that could be made.
+    Those below 0.05 hold together: the chance that any of them is wrong is at most 5 %, however the tests depend on
+    each other.
     """
-    count = max(len(p_values), family or 0)
     adjusted = [1.0] * len(p_values)
     highest = 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
-        highest = max(highest, min(1.0, (count - rank) * p_values[index]))
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = highest
     return adjusted
 

@@ -94,7 +94,7 @@ def test_cells_trained_by_other_machinery_are_not_compared(make_experiment: Make
         experiment.finish(experiment.run("CCCC", seed), 75.0 + seed, device="cuda")
     family = against_reference(list(cells(experiment).values()))
     assert family is not None
-    assert [item.verdict for item in family.comparisons] == ["not trained alike, not compared"] * 2
+    assert [item.verdict for item in family.comparisons] == ["trained or tested differently: not compared"] * 2
     assert family.size == 0
 
 
@@ -119,7 +119,7 @@ def test_another_test_set_is_not_compared(make_experiment: Maker) -> None:
         experiment.finish(experiment.run("k3-AAAA", seed), 80.0 + seed, data={"name": "cifar10", "test": 10_000})
     found = cells(experiment)
     (comparison,) = compare([(found["k3-AAAA"], found["CCCC"])])
-    assert comparison.verdict == "not trained alike, not compared"
+    assert comparison.verdict == "trained or tested differently: not compared"
 
 
 def test_the_moving_average_is_compared_where_there_is_one(make_experiment: Maker) -> None:

@@ -142,6 +142,22 @@ def test_two_builds_are_equal_byte_for_byte(
     assert tree(root / "report") == first
 
 
+def test_every_difference_is_the_same_in_every_format(two: tuple[Experiment, Experiment]) -> None:
+    files = {name: content.decode() for name, content in report_files(material(*two), FORMATS).items()}
+    rows = list(csv.DictReader(files["tables/differences.csv"].splitlines()))
+    rows += list(csv.DictReader(files["tables/findings.csv"].splitlines()))
+    rows = [row for row in rows if row["half_width"]]
+    assert {row.get("claim") for row in rows} == {None, "late-over-early"}
+    for row in rows:
+        mean, half_width = f"{float(row['difference']):+.2f}".replace("-", "−"), f"{float(row['half_width']):.2f}"
+        assert f"{mean} ± {half_width}" in files["report.md"]
+        assert (
+            f'<span class="mean">{mean}</span> ± <span class="half-width">{half_width}</span>' in files["report.html"]
+        )
+        latex = files["tables/findings.tex" if "claim" in row else "tables/differences.tex"]
+        assert f"{mean} ± {half_width}".replace("−", "$-$").replace("±", r"$\pm$") in latex
+
+
 def test_a_check_covers_the_joint_report(two: tuple[Experiment, Experiment]) -> None:
     root = two[0].paths.folder.parent
     build_report([root], ["csv"])
