@@ -122,8 +122,21 @@ def _evidence(verdict: Verdict) -> str:
             f"n = {item.n}, Holm-corrected p {_equals(clearest.p_holm)}."
         )
         if verdict.ruling == "not distinguishable":
-            sentences.append(f"{item.n} seeds could have shown {points(item.detectable())} points by this pair alone.")
+            sentences.append(_could_show([pair.comparison for pair in verdict.pairs if pair.comparison.tested]))
     return " ".join(sentences)
+
+
+def _could_show(items: Sequence[Comparison]) -> str:
+    """The smallest differences that would have been found, over all pairs: the clearest has the least spread."""
+    alone, corrected = (_range([item.detectable(corrected=each) for item in items]) for each in (False, True))
+    if len(items) == 1:
+        return f"These seeds could have shown {alone} points."
+    return f"These seeds could have shown {alone} points in a pair by itself, {corrected} after correction."
+
+
+def _range(values: Sequence[float | None]) -> str:
+    texts = [points(find(value for value in values if value is not None)) for find in (min, max)]
+    return " to ".join(dict.fromkeys(texts))
 
 
 def _equals(p_value: float | None) -> str:

@@ -180,7 +180,23 @@ def test_findings_name_the_numbers_and_are_short_on_what_was_not_tested(make_exp
     open_one, untested = notes.items
     assert (open_one.lead, untested.lead) == ("Not distinguishable", "Not tested")
     assert "k3-CCAA minus k3-AACC +0.10 ± " in open_one.text
-    assert re.search(r"n = 3, Holm-corrected p = 0\.\d\d\. 3 seeds could have shown \d\.\d\d points", open_one.text)
+    assert re.search(
+        r"n = 3, Holm-corrected p = 0\.\d\d\. These seeds could have shown \d\.\d\d points\.", open_one.text
+    )
     assert untested.text.count(";") == len(CLAIMS) - 2
     assert len(findings_table(verdicts).rows) == len(CLAIMS)
     assert [row[0] for row in findings_data(verdicts).rows] == [claim.name for claim in CLAIMS]
+
+
+def test_what_could_have_been_shown_is_told_for_all_pairs(make_experiment: Maker) -> None:
+    trained = [({STAGES: "AAAA", EXTENT: k}, top1) for k, top1 in ((3, 80.0), (5, 80.1), (7, 80.05))]
+    verdict = verdict_on("larger-extent", cells_from(make_experiment, trained))
+    assert verdict.ruling == "not distinguishable"
+    alone, corrected = (
+        sorted(pair.comparison.detectable(corrected=each) or 0.0 for pair in verdict.pairs) for each in (False, True)
+    )
+    (_, _, _, evidence) = findings_table([verdict]).rows[0]
+    ranges = [" to ".join(dict.fromkeys(f"{value:.2f}" for value in values)) for values in (alone, corrected)]
+    assert evidence.endswith(
+        f"These seeds could have shown {ranges[0]} points in a pair by itself, {ranges[1]} after correction."
+    )
