@@ -296,17 +296,26 @@ class RunSpec(Section):
     recipe: Recipe
     seed: Annotated[int, Field(ge=0)]
 
+    def settings(self) -> dict[str, Any]:
+        """All that the numbers depend on but the seed, by dotted key: `model.attention.heads`."""
+
+        def flat(prefix: str, node: Any) -> dict[str, Any]:
+            if not isinstance(node, dict):
+                return {prefix: node}
+            return {key: leaf for name, below in node.items() for key, leaf in flat(f"{prefix}.{name}", below).items()}
+
+        return {key: leaf for section, node in self._identity().items() for key, leaf in flat(section, node).items()}
+
     @property
     def cell_hash(self) -> str:
         """Hash of all that the numbers depend on but the seed."""
-        return _digest(self.identity())
+        return _digest(self._identity())
 
     @property
     def run_id(self) -> str:
-        return f"{self.label}-s{self.seed}-{_digest(self.identity() | {'seed': self.seed})}"
+        return f"{self.label}-s{self.seed}-{_digest(self._identity() | {'seed': self.seed})}"
 
-    def identity(self) -> dict[str, Any]:
-        """All that the numbers depend on but the seed, as plain data by section."""
+    def _identity(self) -> dict[str, Any]:
         # Where the images lie and how many processes read them differ between machines, not between results.
         return {
             "model": self.model.model_dump(mode="json"),

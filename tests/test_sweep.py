@@ -74,6 +74,14 @@ def test_what_does_not_change_the_numbers_does_not_change_the_run():
         assert base_run(load_experiment("demo", [change]), 0).run_id != name
 
 
+def test_settings_of_runs_differ_where_their_cells_do():
+    first, second = (expand(f"sweep={{model.stages: [{stages}]}}")[0] for stages in ("CCAA", "CCCA"))
+    settings = first.settings()
+    assert (settings["model.stages"], settings["model.attention.heads"]) == ("CCAA", 4)
+    assert {key for key, value in second.settings().items() if value != settings[key]} == {"model.stages"}
+    assert not {"data.root", "recipe.workers"} & settings.keys()
+
+
 def test_a_key_cannot_be_set_and_swept():
     with pytest.raises(SpecError, match="is an axis of the sweep"):
         expand("model.stages=AAAA")

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from sasa_cli.reporting.aggregate import Cell
 from sasa_cli.reporting.comparisons import Pair, is_convolution
-from sasa_cli.spec import RunSpec
 
 Test = Literal["higher", "equal", "not lower"]
 Cost = Literal["params", "macs"]
@@ -44,20 +43,9 @@ def pairs_of(claim: Claim, cells: Sequence[Cell]) -> list[Pair]:
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         if cell.spec is not None and cell.records:
-            fixed = {key: value for key, value in settings(cell.spec).items() if not _within(key, claim.varies)}
+            fixed = {key: value for key, value in cell.spec.settings().items() if not _within(key, claim.varies)}
             groups.setdefault(json.dumps(fixed, sort_keys=True), []).append(cell)
     return [pair for group in groups.values() for pair in claim.pick(group)]
-
-
-def settings(spec: RunSpec) -> dict[str, Any]:
-    """All that the numbers depend on but the seed, by dotted key."""
-
-    def flat(prefix: str, node: Any) -> dict[str, Any]:
-        if not isinstance(node, dict):
-            return {prefix: node}
-        return {key: leaf for name, below in node.items() for key, leaf in flat(f"{prefix}.{name}", below).items()}
-
-    return {key: leaf for section, node in spec.identity().items() for key, leaf in flat(section, node).items()}
 
 
 def _within(key: str, sections: Sequence[str]) -> bool:
@@ -66,7 +54,7 @@ def _within(key: str, sections: Sequence[str]) -> bool:
 
 def _value(cell: Cell, key: str) -> Any:
     assert cell.spec is not None
-    return settings(cell.spec)[key]
+    return cell.spec.settings()[key]
 
 
 def _between(key: str, first: str, second: str) -> Pick:
