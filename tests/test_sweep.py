@@ -50,6 +50,14 @@ def test_a_longer_axis_leaves_the_other_runs_as_they_are():
     assert before < longer
 
 
+def test_settings_of_runs_differ_where_their_cells_do():
+    first, second = (expand(f"sweep={{model.stages: [{stages}]}}")[0] for stages in ("CCAA", "CCCA"))
+    settings = first.settings()
+    assert (settings["model.stages"], settings["model.attention.heads"]) == ("CCAA", 4)
+    assert {key for key, value in second.settings().items() if value != settings[key]} == {"model.stages"}
+    assert not {"data.root", "recipe.workers"} & settings.keys()
+
+
 def test_named_cells():
     cells = "[{name: conv, model.stages: CCCC}, {name: wide, model.stages: AAAA, model.width: 0.5}]"
     runs = expand(f"sweep={cells}", "seeds=[0]")
@@ -72,14 +80,6 @@ def test_what_does_not_change_the_numbers_does_not_change_the_run():
     assert base_run(load_experiment("demo", ["data.root=/elsewhere", "recipe.workers=3"]), 0).run_id == name
     for change in ("recipe.lr=0.3", "model.attention.border=mask", "data.val_fraction=0.2", "model.width=0.5"):
         assert base_run(load_experiment("demo", [change]), 0).run_id != name
-
-
-def test_settings_of_runs_differ_where_their_cells_do():
-    first, second = (expand(f"sweep={{model.stages: [{stages}]}}")[0] for stages in ("CCAA", "CCCA"))
-    settings = first.settings()
-    assert (settings["model.stages"], settings["model.attention.heads"]) == ("CCAA", 4)
-    assert {key for key, value in second.settings().items() if value != settings[key]} == {"model.stages"}
-    assert not {"data.root", "recipe.workers"} & settings.keys()
 
 
 def test_a_key_cannot_be_set_and_swept():
