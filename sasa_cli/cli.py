@@ -209,23 +209,27 @@ def _jobs(text: str) -> int | None:
 def report(
     results: Annotated[list[Path], typer.Argument(help="Folders of experiments, as results/demo, or of several.")],
     formats: Annotated[str, typer.Option("--format", help="What to write, of md,html,csv,tex.")] = "md,html,csv,tex",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for the report of several experiments (default: the one that holds them)."),
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Derive every number again; fail where one differs.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write tables, figures and a page from finished runs."""
+    """Write tables, figures and a page from finished runs, and one page more of several experiments."""
     from sasa_cli.reporting.formats import to_rich
     from sasa_cli.reporting.report import build_report, check_report, parse_formats
 
     if check:
-        differences = check_report(results)
+        differences = check_report(results, out=out)
         if as_json:
             _print_json({"differences": differences})
         if differences:
             _fail("\n".join(["error: the report is not what the runs give:", *differences]), 1)
         _console(silent=quiet or as_json).print("every number of the report follows from the runs")
         return
-    built = build_report(results, parse_formats(formats))
+    built = build_report(results, parse_formats(formats), out=out)
     console = _console(silent=quiet or as_json)
     for table in built.summaries:
         console.print(to_rich(table), crop=False)

@@ -86,6 +86,8 @@ class Environment(Part):
     dtype: str
     git_commit: str | None
     """Commit of the working folder, `+changes` where files differed from it; None outside a repository."""
+    code: str | None = None
+    """SHA-256 over the sources that numbers come from (attention, models, data, training); None in older records."""
     kernel: str | None = None
     """Instruction set of the compiled attention kernel for the CPU; None where there is none."""
     backends: dict[str, str]

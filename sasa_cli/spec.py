@@ -318,6 +318,16 @@ class RunSpec(Section):
     recipe: Annotated[Recipe, AfterValidator(Recipe.canonical)]
     seed: Annotated[int, Field(ge=0)]
 
+    def settings(self) -> dict[str, Any]:
+        """All that the numbers depend on but the seed, by dotted key: `model.attention.heads`."""
+
+        def flat(prefix: str, node: Any) -> dict[str, Any]:
+            if not isinstance(node, dict):
+                return {prefix: node}
+            return {key: leaf for name, below in node.items() for key, leaf in flat(f"{prefix}.{name}", below).items()}
+
+        return {key: leaf for section, node in self._identity().items() for key, leaf in flat(section, node).items()}
+
     @property
     def cell_hash(self) -> str:
         """Hash of all that the numbers depend on but the seed."""

@@ -28,7 +28,7 @@ ALLOWED = {
     "training": FOUNDATION | {"attention", "models", "data", "macs", "experiment"},
     "targets": FOUNDATION | {"data", "macs", "matching", "experiment", "sweep", "models"},
     "launchers": FOUNDATION | {"training", "targets", "data", "macs", "experiment", "plan"},
-    "reporting": FOUNDATION | {"macs", "plan", "paper", "matching"},
+    "reporting": FOUNDATION | {"macs", "plan", "paper", "matching", "experiment"},
     "bench": FOUNDATION | {"attention", "models", "training", "reporting", "macs"},
     "count_options": set(),
     "counting": FOUNDATION | {"targets", "paper", "matching", "reporting", "bench", "yaml_source"},

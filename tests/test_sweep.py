@@ -53,6 +53,14 @@ def test_a_longer_axis_leaves_the_other_runs_as_they_are():
     assert before < longer
 
 
+def test_settings_of_runs_differ_where_their_cells_do():
+    first, second = (expand(f"sweep={{model.stages: [{stages}]}}")[0] for stages in ("CCAA", "CCCA"))
+    settings = first.settings()
+    assert (settings["model.stages"], settings["model.attention.heads"]) == ("CCAA", 4)
+    assert {key for key, value in second.settings().items() if value != settings[key]} == {"model.stages"}
+    assert not {"data.root", "recipe.workers"} & settings.keys()
+
+
 def test_named_cells():
     cells = "[{name: conv, model.stages: CCCC}, {name: wide, model.stages: AAAA, model.width: 0.5}]"
     runs = expand(f"sweep={cells}", "seeds=[0]")

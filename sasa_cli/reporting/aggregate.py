@@ -2,29 +2,22 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sasa_cli.record import Environment, Metrics, RunRecord
+from sasa_cli.record import Metrics, RunRecord
+from sasa_cli.reporting.conditions import Conditions, conditions_of, conditions_text, fields_that_differ
 from sasa_cli.reporting.results import Curve, Results, Run
-from sasa_cli.reporting.statistics import Measure, measure
+from sasa_cli.reporting.statistics import Measure, measure, sampling_error
+from sasa_cli.spec import RunSpec
 
-AXIS_TITLES = {"model.stages": "Placement", "model.attention.spatial_extent": "Spatial extent"}
-
-ENVIRONMENT_FIELDS: dict[str, Callable[[Environment], str]] = {
-    "device": lambda environment: environment.device,
-    "device name": lambda environment: environment.device_name,
-    "threads": lambda environment: str(environment.threads),
-    "attention kernel": lambda environment: environment.kernel or "none",
-    "sasa": lambda environment: environment.sasa,
-    "torch": lambda environment: environment.torch,
-    "timm": lambda environment: environment.timm,
-    "python": lambda environment: environment.python,
-    "platform": lambda environment: environment.platform,
-    "git commit": lambda environment: environment.git_commit or "none",
+CONDITIONS = "conditions"
+"""The axis of cells whose runs were trained differently; no key of an experiment file."""
+AXIS_TITLES = {
+    "model.stages": "Placement",
+    "model.attention.spatial_extent": "Spatial extent",
+    CONDITIONS: "Trained with",
 }
-NUMBERS_DEPEND_ON = ("device", "threads", "attention kernel", "sasa", "torch", "timm", "git commit")
-"""Fields that must agree before runs are compared without a warning; the data fingerprint must, too."""
 
 MEASURED: dict[str, Callable[[RunRecord], float | None]] = {
     "seconds": lambda record: record.seconds,
@@ -78,7 +71,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Cell:
-    """One point of the sweep: runs that differ only in their seed."""
+    """One point of the sweep: runs that differ only in their seed, trained under the same conditions."""
 
     label: str
     cell_hash: str
@@ -89,6 +82,14 @@ class Cell:
     macs_executed: int
     runs: tuple[Run, ...]
     """By seed."""
+    spec: RunSpec | None = None
+    """As its run folders hold it, resolved; None where none can be read."""
+    split_by: tuple[str, ...] = ()
+    """Conditions of training by which runs of the same spec fell apart into this cell and others."""
+
+    @property
+    def experiment(self) -> str:
+        return self.runs[0].experiment
 
     @property
     def records(self) -> list[RunRecord]:
@@ -98,6 +99,13 @@ class Cell:
     def top1(self, score: Score) -> Measure | None:
         """Over the runs that are done."""
         return measure([value for run in self.runs if (value := run_top1(run, score)) is not None])
+
+    @property
+    def sampling_error(self) -> float | None:
+        """95 % half-width in points that the test set's size leaves a single model's accuracy; in no interval."""
+        found = self.top1(HEADLINE)
+        sizes = {record.data.test for record in self.records if record.data}
+        return sampling_error(found.mean, min(sizes)) if found is not None and sizes else None
 
     def mean(self, quantity: Callable[[RunRecord], float | None]) -> Measure | None:
         """Of any quantity that a record holds, over the runs that are done and have it."""
@@ -112,28 +120,72 @@ class Cell:
 
 def cells_of(results: Results) -> list[Cell]:
     """The cells of an experiment in the plan's order; without a plan, by the values of their axes."""
-    groups: dict[str, list[Run]] = {}
-    for run in results.runs:
-        groups.setdefault(run.identity.cell_hash, []).append(run)
-    labels = [runs[0].identity.label for runs in groups.values()]
-    cells = []
-    for cell_hash, runs in groups.items():
-        first = runs[0].identity
-        cells.append(
-            Cell(
-                label=first.label if labels.count(first.label) == 1 else f"{first.label} ({cell_hash})",
-                cell_hash=cell_hash,
-                values=first.cell,
-                params=first.params,
-                macs=first.macs,
-                macs_executed=first.macs_executed,
-                runs=tuple(sorted(runs, key=lambda run: run.identity.seed)),
-            )
-        )
+    cells = group_cells(results.runs, results.specs)
     if results.plan is None:
         keys = _keys(cells)
         cells.sort(key=lambda cell: [_natural(value_text(cell.values.get(key))) for key in keys])
     return cells
+
+
+def group_cells(runs: Sequence[Run], specs: Mapping[str, RunSpec]) -> list[Cell]:
+    """Runs by cell, in the order of their first; runs of one cell that were trained differently form several.
+
+    Where any cell falls apart, what it falls apart by is one more axis of all cells.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.identity.cell_hash, []).append(run)
+    parts = [(cell_hash, _alike(group)) for cell_hash, group in groups.items()]
+    apart = {cell_hash: fields_that_differ(alike) for cell_hash, alike in parts}
+    splitting = [field for field in Conditions._fields if any(field in fields for fields in apart.values())]
+    cells = []
+    for cell_hash, alike in parts:
+        for conditions, group in alike.items():
+            first = group[0].identity
+            suffix = f" [{conditions_text(conditions, apart[cell_hash])}]" if apart[cell_hash] else ""
+            trained = any(run.state == "done" for run in group)
+            with_text = {CONDITIONS: conditions_text(conditions, splitting)} if splitting and trained else {}
+            cells.append(
+                Cell(
+                    label=first.label + suffix,
+                    cell_hash=cell_hash,
+                    values=first.cell | with_text,
+                    params=first.params,
+                    macs=first.macs,
+                    macs_executed=first.macs_executed,
+                    runs=tuple(sorted(group, key=lambda run: run.identity.seed)),
+                    spec=specs.get(cell_hash),
+                    split_by=apart[cell_hash],
+                )
+            )
+    return _told_apart(cells)
+
+
+def _alike(runs: Sequence[Run]) -> dict[Conditions | None, list[Run]]:
+    """Runs by the conditions that they were trained under; those that have not finished go to the largest group."""
+    groups: dict[Conditions | None, list[Run]] = {}
+    for run in runs:
+        if run.state == "done" and run.record is not None:
+            groups.setdefault(conditions_of(run.record), []).append(run)
+    if not groups:
+        return {None: list(runs)}
+    largest = max(groups.values(), key=len)
+    largest += [run for run in runs if run.state != "done"]
+    return groups
+
+
+def _told_apart(cells: Sequence[Cell]) -> list[Cell]:
+    """Cells of one label get their experiment's name added, or their hash within one experiment."""
+    by_label: dict[str, list[Cell]] = {}
+    for cell in cells:
+        by_label.setdefault(cell.label, []).append(cell)
+    named = []
+    for cell in cells:
+        alike = by_label[cell.label]
+        experiments = {other.experiment for other in alike}
+        addition = cell.experiment if len(experiments) == len(alike) else cell.cell_hash
+        named.append(cell if len(alike) == 1 else replace(cell, label=f"{cell.label} ({addition})"))
+    return named
 
 
 def axes_of(results: Results, cells: Sequence[Cell]) -> list[Axis]:
@@ -169,42 +221,6 @@ def value_text(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def environment_values(runs: Iterable[Run]) -> dict[str, dict[str, int]]:
-    """By field of the environment and of the data: each value that occurs and in how many finished runs."""
-    fields: dict[str, dict[str, int]] = {}
-    for run in runs:
-        if run.state != "done" or run.record is None:
-            continue
-        values: dict[str, str] = {}
-        environment, data = run.record.environment, run.record.data
-        if environment is not None:
-            values |= {field: read(environment) for field, read in ENVIRONMENT_FIELDS.items()}
-        if data is not None:
-            values["data"] = f"{data.name}, {data.train:,} train, {data.val:,} val, {data.test:,} test images"
-            values["data fingerprint"] = data.sha256[:16]
-        for field, value in values.items():
-            counts = fields.setdefault(field, {})
-            counts[value] = counts.get(value, 0) + 1
-    return fields
-
-
-def counted(values: Mapping[str, int]) -> str:
-    """`2.14.0 (1 run), 2.15.0 (14 runs)`; a value that all have stands alone."""
-    if len(values) == 1:
-        return next(iter(values))
-    return ", ".join(f"{value} ({count} run{'' if count == 1 else 's'})" for value, count in sorted(values.items()))
-
-
-def differences(runs: Iterable[Run]) -> list[str]:
-    """What differs between finished runs although their numbers depend on it, one sentence for each field."""
-    fields = environment_values(runs)
-    return [
-        f"Runs differ in {field}: {counted(values)}."
-        for field, values in fields.items()
-        if field in (*NUMBERS_DEPEND_ON, "data fingerprint") and len(values) > 1
-    ]
 
 
 def _keys(cells: Sequence[Cell]) -> list[str]:

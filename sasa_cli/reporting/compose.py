@@ -1,64 +1,147 @@
-"""What the report of an experiment says and in which order: from its results to a `Document`."""
+"""What a report says and in which order: from one or several experiments to a `Document`."""
 
 from collections import Counter
 from collections.abc import Sequence
 
-from scipy.special import stdtrit
-
-from sasa_cli.reporting.aggregate import HEADLINE, Axis, Cell, differences, environment_values, has_ema
-from sasa_cli.reporting.document import Block, Document, Figure, Link, Note, Notes, Section
-from sasa_cli.reporting.quantities import interval
-from sasa_cli.reporting.results import Results, Run, run_url
-from sasa_cli.reporting.statistics import Measure, clear_best, sampling_error
-from sasa_cli.reporting.tables import cost_table, environment_table, results_table, runs_table, unfinished_table
+from sasa_cli.reporting.aggregate import Cell
+from sasa_cli.reporting.conditions import TITLES, differences, environment_values
+from sasa_cli.reporting.difference_tables import Against, all_families, family_table, seeds_table
+from sasa_cli.reporting.document import Block, Document, Figure, Link, LinkedTable, Note, Notes, Section
+from sasa_cli.reporting.finding_tables import findings
+from sasa_cli.reporting.formats import Column
+from sasa_cli.reporting.material import Material, Part
+from sasa_cli.reporting.paper_comparison import paper_comparison
+from sasa_cli.reporting.reading import about_differences, headline, how_to_read
+from sasa_cli.reporting.results import Run
+from sasa_cli.reporting.tables import (
+    Filled,
+    assemble,
+    cost_table,
+    environment_table,
+    results_table,
+    runs_table,
+    unfinished_table,
+)
+from sasa_cli.reporting.verdicts import judge
 
 ACCURACY_TITLE = "Top-1 accuracy (%), mean ± 95 % interval over seeds, with parameters and FLOPs"
 COST_TITLE = "Cost: counts are exact; time, images per second and peak memory are means over runs"
 RUNS_TITLE = "Runs, with top-1 accuracy (%); each leads to its folder"
+SEEDS_TITLE = "Half-width of the interval of test top-1 (last epoch) in points, now and expected with one more seed"
 
 
-def compose(results: Results, cells: Sequence[Cell], axes: Sequence[Axis], figures: Sequence[Figure]) -> Document:
-    """The report of one experiment; a section that would be empty is left out."""
-    sections: list[tuple[str, list[Block]]] = [
-        ("Caveats", _caveats(results)),
-        ("Accuracy", [results_table(cells, axes, ACCURACY_TITLE)] if cells else []),
-        ("Figures", list(figures)),
+def compose(material: Material, figures: Sequence[Figure]) -> Document:
+    """The report; a section that would be empty is left out."""
+    cells = material.cells
+    trained = any(cell.records for cell in cells)
+    groups = all_families(material)
+    sections: list[tuple[str, Sequence[Block]]] = [
+        ("Findings", findings(judge(cells)) if trained else []),
+        ("Caveats", _caveats(material)),
+        ("Experiments", [_experiments(material.parts)] if material.joint else []),
+        ("Accuracy", [_accuracy(material, part) for part in material.parts if part.cells]),
+        ("Differences", _differences(material, groups)),
+        ("Figures", figures),
         ("Cost", [cost_table(cells, COST_TITLE)] if cells else []),
-        ("Runs", _runs(cells, results.outside)),
-        ("Setup", _setup(results)),
-        ("How to read the numbers", [_reading(results, cells)]),
+        ("Measured against the paper", paper_comparison(cells)),
+        ("Runs", _runs(cells, material.outside)),
+        ("Setup", _setup(material)),
+        ("How to read the numbers", [how_to_read(cells)]),
     ]
+    names = [part.name for part in material.parts]
     return Document(
-        title=results.name,
-        description=results.description,
-        finding=_finding(cells),
-        facts=_facts(results, cells),
+        kind="Results of several experiments" if material.joint else "Results of an experiment",
+        title=", ".join(names),
+        description="" if material.joint else material.parts[0].results.description,
+        finding=" ".join(
+            f"{group.part.name}: {sentence}" if material.joint else sentence
+            for group in groups
+            if (sentence := headline(group))
+        ),
+        facts=_facts(material),
         sections=tuple(Section(title, tuple(blocks)) for title, blocks in sections if blocks),
     )
 
 
-def caveats(results: Results) -> list[str]:
+def caveats(material: Material) -> list[str]:
     """What makes the numbers incomplete or not quite comparable, one sentence each."""
-    waiting = Counter(run.state for run in results.runs if run.state != "done")
+    runs = material.runs
+    waiting = Counter(run.state for run in runs if run.state != "done")
     sentences = []
     if waiting:
         counts = ", ".join(f"{count} {state}" for state, count in sorted(waiting.items()))
-        sentences.append(f"{waiting.total()} of {len(results.runs)} runs have no final numbers: {counts}.")
-    sentences += differences(results.runs)
-    if results.outside:
+        sentences.append(f"{waiting.total()} of {len(runs)} runs have no final numbers: {counts}.")
+    sentences += [*_split(material.cells), *differences(runs)]
+    if material.outside:
         sentences.append(
-            f"{len(results.outside)} runs belong to no cell of the plan and are listed apart; no mean includes them."
+            f"{len(material.outside)} runs belong to no cell of the plan and are listed apart; no mean includes them."
+        )
+    if material.doubled:
+        sentences.append(f"{material.doubled} runs stand in several experiments and count once.")
+    if material.deviating:
+        sentences.append(
+            f"{material.deviating} of them have another accuracy than the one that counts, with the same spec and "
+            "seed under the same conditions."
         )
     return sentences
 
 
-def _caveats(results: Results) -> list[Block]:
-    notes = [Note(sentence) for sentence in caveats(results)]
+def _split(cells: Sequence[Cell]) -> list[str]:
+    """Which specs were trained in more than one way."""
+    specs: dict[tuple[str, ...], list[str]] = {}
+    for cell in cells:
+        if cell.split_by:
+            specs.setdefault(cell.split_by, []).append(cell.label)
+    return [
+        f"Runs of the same spec were trained with another {' and '.join(getattr(TITLES, field) for field in fields)}. "
+        f"They are not averaged; each kind is a cell of its own: {', '.join(labels)}."
+        for fields, labels in specs.items()
+    ]
+
+
+def _caveats(material: Material) -> list[Block]:
+    notes = [Note(sentence) for sentence in caveats(material)]
     notes += [
-        Note(str(problem), Link("run folder", run_url(problem.run_id)) if problem.run_id else None)
-        for problem in results.problems
+        Note(str(problem), Link("run folder", problem.url) if problem.url else None) for problem in material.problems
     ]
     return [Notes(tuple(notes), warning=True)] if notes else []
+
+
+def _accuracy(material: Material, part: Part) -> LinkedTable:
+    return results_table(part.cells, part.axes, _of(material, part) + ACCURACY_TITLE)
+
+
+def _differences(material: Material, groups: Sequence[Against]) -> list[Block]:
+    """Each experiment's families, and what one more seed would give."""
+    blocks: list[Block] = []
+    for group in groups:
+        before = _of(material, group.part)
+        blocks += [family_table(name, family, before) for name, family in group.families]
+    if not blocks:
+        return []
+    blocks.append(about_differences(groups))
+    blocks += [
+        seeds_table(group.part.cells, _of(material, group.part) + SEEDS_TITLE) for group in groups if group.families
+    ]
+    return blocks
+
+
+def _of(material: Material, part: Part) -> str:
+    """In front of a title where there are several experiments."""
+    return f"{part.name}. " if material.joint else ""
+
+
+def _experiments(parts: Sequence[Part]) -> LinkedTable:
+    """A row for each experiment that leads to its own report, where its figures are."""
+    runs = [part.results.runs for part in parts]
+    columns: list[Filled] = [
+        (Column("Experiment", "left"), [part.name for part in parts]),
+        (Column("Cells"), [str(len(part.cells)) for part in parts]),
+        (Column("Runs done"), [f"{sum(run.state == 'done' for run in each)} of {len(each)}" for each in runs]),
+        (Column("What it asks", "left"), [part.results.description or "–" for part in parts]),
+    ]
+    links = {(row, 0): (Link(part.name, f"{part.home}/report/"),) for row, part in enumerate(parts)}
+    return LinkedTable(assemble("Experiments; each leads to its own report, with its figures", columns), links)
 
 
 def _runs(cells: Sequence[Cell], outside: Sequence[Run]) -> list[Block]:
@@ -73,95 +156,25 @@ def _runs(cells: Sequence[Cell], outside: Sequence[Run]) -> list[Block]:
     return blocks
 
 
-def _setup(results: Results) -> list[Block]:
-    table = environment_table(results.runs, "What the finished runs were trained with")
+def _setup(material: Material) -> list[Block]:
+    table = environment_table(material.runs, "What the finished runs were trained with")
     return [table] if table.table.rows else []
 
 
-def _facts(results: Results, cells: Sequence[Cell]) -> tuple[tuple[str, str], ...]:
-    done = sum(run.state == "done" for run in results.runs)
-    seeds = sorted({run.identity.seed for run in results.runs})
+def _facts(material: Material) -> tuple[tuple[str, str], ...]:
+    runs = material.runs
+    done = sum(run.state == "done" for run in runs)
+    seeds = sorted({run.identity.seed for run in runs})
     facts = [
-        ("Cells", str(len(cells))),
+        *([("Experiments", str(len(material.parts)))] if material.joint else []),
+        ("Cells", str(len(material.cells))),
         ("Seeds", ", ".join(map(str, seeds))),
-        ("Runs done", f"{done} of {len(results.runs)}"),
+        ("Runs done", f"{done} of {len(runs)}"),
     ]
-    environment = environment_values(results.runs)
+    environment = environment_values(runs)
     facts += [
         (title, "; ".join(sorted(environment[field])))
         for title, field in (("Data", "data"), ("Device", "device name"))
         if field in environment
     ]
     return tuple(facts)
-
-
-def _finding(cells: Sequence[Cell]) -> str:
-    """The best cell, and whether the seeds tell it from the others."""
-    measured = [(cell, measure) for cell in cells if (measure := cell.top1(HEADLINE)) is not None]
-    if not measured:
-        return ""
-    best, top = max(measured, key=lambda pair: pair[1].mean)
-    text = f"{top.mean:.2f}" if top.half_width is None else interval(top)
-    headline = f"Highest mean test top-1 of the last epoch: {text} % ({best.label}, n = {top.n})."
-    others = [measure for cell, measure in measured if cell is not best]
-    if not others:
-        return headline
-    if top.half_width is None:
-        return f"{headline} With one seed there is no interval, so nothing can be said about its lead."
-    return f"{headline} {_lead(top, others)}"
-
-
-def _lead(top: Measure, others: Sequence[Measure]) -> str:
-    if clear_best([top, *others]) == 0:
-        return "Its interval lies above those of all other cells."
-    overlapping = sum(other.half_width is not None and other.high >= top.low for other in others)
-    single = sum(other.half_width is None for other in others)
-    text = f"Its interval overlaps those of {overlapping} of the {len(others)} other cells"
-    return f"{text}; {single} have none, with one seed." if single else f"{text}."
-
-
-def _reading(results: Results, cells: Sequence[Cell]) -> Notes:
-    """What each number means and what it leaves out."""
-    sentences = [
-        "Test, last epoch: nothing was selected to get it. Test, best epoch: at the epoch with the highest top-1 on "
-        "val. Test images are looked at once, after training.",
-        "Interval: mean ± t s / √n over the n seeds of a cell; s is their standard deviation, t the 97.5 % quantile of "
-        "Student's distribution with n − 1 degrees of freedom. It covers what changes with the seed, not the choice of "
-        "the test images. With one seed there is none (–).",
-        *_few_seeds(cells),
-        *_test_set(results.runs, cells),
-        "Bold, where any number is: the interval lies above those of all other cells in its column.",
-        "FLOPs: 2 x MACs of convolutions, linear layers, q.k, q.r over all k x k places and a.v for one image; border "
-        "places counted, nothing elementwise. FLOPs executed: with q.r factored into row and column products.",
-    ]
-    if has_ema(results.runs):
-        sentences.append(
-            "EMA: with the moving average of the weights; raw: with the weights themselves. Figures show EMA where a "
-            "run has it, and the best epoch is chosen by it."
-        )
-    return Notes(tuple(map(Note, sentences)))
-
-
-def _few_seeds(cells: Sequence[Cell]) -> list[str]:
-    counts = [len(cell.records) for cell in cells if len(cell.records) > 1]
-    if not counts or min(counts) > 3:
-        return []
-    n = min(counts)
-    now, then = (float(stdtrit(seeds - 1, 0.975)) / seeds**0.5 for seeds in (n, n + 1))
-    return [
-        f"With {n} seeds the interval reaches {now:.1f} standard deviations to either side, with {n + 1} it would be "
-        f"{then:.1f}: one more seed would narrow it much."
-    ]
-
-
-def _test_set(runs: Sequence[Run], cells: Sequence[Cell]) -> list[str]:
-    sizes = {run.record.data.test for run in runs if run.state == "done" and run.record and run.record.data}
-    measures = [measure for cell in cells if (measure := cell.top1(HEADLINE)) is not None]
-    if not sizes or not measures:
-        return []
-    top = max(measure.mean for measure in measures)
-    return [
-        f"Sampling error of the test set: {images:,} images leave ± {sampling_error(top, images):.2f} points (95 %, "
-        f"binomial) at {top:.2f} %. All runs share these images, so it moves them together and is in no interval."
-        for images in sorted(sizes)
-    ]

@@ -20,6 +20,8 @@ class Note:
 
     text: str
     link: Link | None = None
+    lead: str = ""
+    """Words in front, set in bold."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """The whole report of one experiment."""
+    """The whole report of one experiment, or of several."""
 
+    kind: str
+    """What it is a report of."""
     title: str
     description: str
     finding: str

@@ -35,11 +35,13 @@ LATEX_ESCAPES = str.maketrans(
         "≤": r"$\leq$",
         "≥": r"$\geq$",
         "Δ": r"$\Delta$",
+        "…": r"\dots{}",
         "–": "--",
         "—": "---",
         "\n": " ",
     }
 )
+SENTENCES = r"p{0.33\linewidth}"
 MARKDOWN_ESCAPES = str.maketrans({"\\": r"\\", "|": r"\|", "*": r"\*", "`": r"\`", "<": "&lt;", "\n": "<br>"})
 
 
@@ -49,6 +51,8 @@ class Column:
 
     header: str
     align: Literal["left", "right"] = "right"
+    sentences: bool = False
+    """Its cells are too long for one line; LaTeX has to be told so."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ def to_latex(table: Table) -> str:
     def line(cells: tuple[str, ...]) -> str:
         return " & ".join(cell.translate(LATEX_ESCAPES) for cell in cells) + r" \\"
 
-    spec = "".join(column.align[0] for column in table.columns)
+    spec = "".join(SENTENCES if column.sentences else column.align[0] for column in table.columns)
     notes = [rf"\par\smallskip{{\footnotesize {note.translate(LATEX_ESCAPES)}}}" for note in table.notes]
     return "\n".join(
         [

@@ -48,15 +48,15 @@ class Grouping:
     fill_title: str
     fills: tuple[str, ...]
     places: dict[str, tuple[int, int]]
-    """By the cell's hash: indices of its settings in `colours` and `fills`."""
+    """By the cell's label: indices of its settings in `colours` and `fills`."""
 
     def name(self, cell: Cell) -> str:
         """The setting that the cell's colour stands for."""
-        return self.colours[self.places[cell.cell_hash][0]]
+        return self.colours[self.places[cell.label][0]]
 
     def look(self, cell: Cell) -> Look:
         """The same for cells of the same settings."""
-        colour, fill = self.places[cell.cell_hash]
+        colour, fill = self.places[cell.label]
         return self._look(colour, fill)
 
     def legend(self, *, markers: bool, lines: bool, levels: Collection[str] = ()) -> list[LegendGroup]:
@@ -115,8 +115,7 @@ def _grouping(
 ) -> Grouping:
     colours, fillings = tuple(dict.fromkeys(names)), tuple(dict.fromkeys(fills))
     places = {
-        cell.cell_hash: (colours.index(names[i]), fillings.index(fills[i]) if fills else 0)
-        for i, cell in enumerate(cells)
+        cell.label: (colours.index(names[i]), fillings.index(fills[i]) if fills else 0) for i, cell in enumerate(cells)
     }
     return Grouping(colour_title, colours, fill_title, fillings, places)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from sasa_cli.reporting.document import Block, Document, Figure, Link, LinkedTable, Notes
+from sasa_cli.reporting.document import Block, Document, Figure, Link, LinkedTable, Note, Notes
 from sasa_cli.reporting.formats import MARKDOWN_ESCAPES, to_markdown
 
 
@@ -18,11 +18,16 @@ def to_markdown_report(document: Document) -> str:
 
 def _block(block: Block) -> str:
     if isinstance(block, Notes):
-        notes = (f"{_plain(note.text)}" + (f" {_link(note.link)}" if note.link else "") for note in block.items)
+        notes = map(_note, block.items)
         return "\n".join(f"> - {note}" if block.warning else f"- {note}" for note in notes)
     if isinstance(block, LinkedTable):
         return to_markdown(replace(block.table, rows=_rows(block)))
     return _figure(block)
+
+
+def _note(note: Note) -> str:
+    lead = f"__{_plain(note.lead)}.__" if note.lead else ""
+    return " ".join(part for part in (lead, _plain(note.text), _link(note.link) if note.link else "") if part)
 
 
 def _figure(figure: Figure) -> str:

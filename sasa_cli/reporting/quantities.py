@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from sasa_cli.reporting.formats import Column
+from sasa_cli.reporting.paired import Difference
 from sasa_cli.reporting.statistics import Measure
 
 ABSENT = "–"
@@ -18,6 +20,38 @@ def percent(value: float | None) -> str:
 def interval(measure: Measure | None) -> str:
     """`84.20 ± 0.51`; with one seed `84.20 ± –`."""
     return ABSENT if measure is None else f"{measure.mean:.2f} ± {percent(measure.half_width)}"
+
+
+def signed_interval(difference: Difference | None) -> str:
+    """`+1.20 ± 0.51`, `−0.40 ± –`."""
+    if difference is None:
+        return ABSENT
+    return f"{signed(difference.mean)} ± {percent(difference.half_width)}"
+
+
+def signed(value: float) -> str:
+    """Two decimals with a sign; no sign where they are zero."""
+    text = f"{value:+.2f}".replace("-", "−")
+    return "0.00" if text in ("+0.00", "−0.00") else text
+
+
+def points(value: float | None) -> str:
+    """A difference of accuracies; one that no accuracies can have is said to be so."""
+    return ">100" if value is not None and value > 100 else percent(value)
+
+
+def p_text(p_value: float | None) -> str:
+    """Two digits, three near 0.05, and no more zeros than say that it is small."""
+    if p_value is None:
+        return ABSENT
+    if p_value < 0.01:
+        return "<0.0001" if p_value < 0.0001 else f"{p_value:.2g}"
+    return f"{p_value:.3f}" if p_value < 0.1 else f"{p_value:.2f}"
+
+
+def data_column(name: str, values: Sequence[str | float | None]) -> tuple[Column, list[str]]:
+    """A column for programs: unrounded, empty where there is no value."""
+    return Column(name), ["" if value is None else str(value) for value in values]
 
 
 def unit_of(values: Sequence[float | None], units: Sequence[tuple[float, str]] = COUNT_UNITS) -> tuple[float, str]:

@@ -1,22 +1,29 @@
 """`sasa report`: builds the reports of finished experiments, and checks those that lie on disk."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
+from urllib.parse import quote
 
 from sasa_cli.errors import SpecError
 from sasa_cli.record import atomic_path, make_folder
-from sasa_cli.reporting.aggregate import axes_of, cells_of
+from sasa_cli.reporting.aggregate import Axis
 from sasa_cli.reporting.compare import compare_files
 from sasa_cli.reporting.compose import ACCURACY_TITLE, COST_TITLE, caveats, compose
 from sasa_cli.reporting.data_tables import results_data, runs_data
+from sasa_cli.reporting.difference_tables import all_families, differences_data, differences_table
 from sasa_cli.reporting.figures import figures_of
+from sasa_cli.reporting.finding_tables import findings_data, findings_table
 from sasa_cli.reporting.formats import Table, to_csv, to_latex
 from sasa_cli.reporting.html import to_html
 from sasa_cli.reporting.markdown import to_markdown_report
+from sasa_cli.reporting.material import Material, single, united
+from sasa_cli.reporting.paper_comparison import comparison_data, comparison_table, matches
 from sasa_cli.reporting.results import Results, find_experiments, read_results
 from sasa_cli.reporting.tables import cost_table, results_table, summary_table, without_links
+from sasa_cli.reporting.verdicts import judge
 
 Format = Literal["md", "html", "csv", "tex"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -50,63 +57,75 @@ def parse_formats(text: str) -> tuple[Format, ...]:
     return tuple(kind for kind in FORMATS if kind in names)
 
 
-def build_report(folders: Sequence[Path], formats: Sequence[Format] = FORMATS) -> ReportResult:
-    """Write `report/` of each experiment in `folders`; the same results give the same bytes.
+def build_report(
+    folders: Sequence[Path], formats: Sequence[Format] = FORMATS, *, out: Path | None = None
+) -> ReportResult:
+    """Write `report/` of each experiment in `folders`, and one of all where there are several.
 
-    Files of an earlier report that these results no longer give are removed from `report/`.
+    The same results give the same bytes. Files of an earlier report that these results no longer give are removed.
 
     Args:
         folders: Folders of experiments (`results/demo`), or folders of those (`results`).
         formats: What to write; figures come with md and html.
+        out: Where the `report/` of several experiments goes; None: into the folder that holds them all.
 
     Raises:
-        SpecError: A folder holds no results.
+        SpecError: A folder holds no results, or `out` is given for one experiment or is one itself.
         RunError: The report cannot be written.
     """
     written: list[Path] = []
-    experiments: list[tuple[Path, Results]] = []
-    for paths in find_experiments(folders):
-        results = read_results(paths)
-        files = report_files(results, formats)
-        _write(paths.report, files)
-        _remove_stale(paths.report, files, formats)
-        written += [paths.report / name for name in files]
-        experiments.append((paths.folder, results))
+    experiments, reports = _reports(folders, out)
+    for report, material in reports:
+        files = report_files(material, formats)
+        _write(report, files)
+        _remove_stale(report, files, formats)
+        written += [report / name for name in files]
     return ReportResult(
         paths=tuple(written),
         problems=tuple(f"{folder}: {problem}" for folder, results in experiments for problem in results.problems),
-        summaries=tuple(summary_table(results.name, cells_of(results), caveats(results)) for _, results in experiments),
+        summaries=tuple(
+            summary_table(material.parts[0].name, material.cells, caveats(material))
+            for _, material in reports
+            if not material.joint
+        ),
     )
 
 
-def check_report(folders: Sequence[Path]) -> list[str]:
+def check_report(folders: Sequence[Path], *, out: Path | None = None) -> list[str]:
     """Derive every report on disk again, in the formats that are there; one line for each thing that differs.
 
     Raises:
-        SpecError: A folder holds no results.
+        SpecError: A folder holds no results, or `out` is given for one experiment or is one itself.
     """
-    differences: list[str] = []
-    for paths in find_experiments(folders):
-        present = {file.relative_to(paths.report).as_posix() for file in _made_files(paths.report, FORMATS)}
-        formats = [kind for kind in FORMATS if any(Path(name).match(PATTERNS[kind][0]) for name in present)]
-        if not formats:
-            differences.append(f"{paths.report}: no report here; `sasa report {paths.folder}` builds it")
-            continue
-        derived = report_files(read_results(paths), formats)
-        stored = {name: (paths.report / name).read_bytes() for name in present}
-        differences += [f"{paths.report}/{line}" for line in compare_files(stored, derived)]
-    return differences
+    _, reports = _reports(folders, out)
+    together = " ".join([*map(str, folders), *(() if out is None else ("--out", str(out)))])
+    return [
+        line
+        for report, material in reports
+        for line in _check(report, material, together if material.joint else str(report.parent))
+    ]
 
 
-def report_files(results: Results, formats: Sequence[Format]) -> dict[str, bytes]:
-    """The files of an experiment's report by their name below its folder; nothing is written."""
-    cells = cells_of(results)
-    axes = axes_of(results, cells)
+def _check(report: Path, material: Material, arguments: str) -> list[str]:
+    present = {file.relative_to(report).as_posix() for file in _made_files(report, FORMATS)}
+    formats = [kind for kind in FORMATS if any(Path(name).match(PATTERNS[kind][0]) for name in present)]
+    if not formats:
+        return [f"{report}: no report here; `sasa report {arguments}` builds it"]
+    derived = report_files(material, formats)
+    stored = {name: (report / name).read_bytes() for name in present}
+    return [f"{report}/{line}" for line in compare_files(stored, derived)]
+
+
+def report_files(material: Material, formats: Sequence[Format]) -> dict[str, bytes]:
+    """The files of a report by their name below its folder; nothing is written.
+
+    The figures of several experiments stand in each one's own report.
+    """
     texts: dict[str, str] = {}
     files: dict[str, bytes] = {}
     if "md" in formats or "html" in formats:
-        figures = figures_of(cells, axes)
-        document = compose(results, cells, axes, figures)
+        figures = [] if material.joint else figures_of(material.cells, material.parts[0].axes)
+        document = compose(material, figures)
         if "md" in formats:
             texts["report.md"] = to_markdown_report(document)
         if "html" in formats:
@@ -115,12 +134,76 @@ def report_files(results: Results, formats: Sequence[Format]) -> dict[str, bytes
             texts[f"figures/{figure.name}.svg"] = figure.svg
             files[f"figures/{figure.name}.png"] = figure.png
     if "csv" in formats:
-        texts["tables/results.csv"] = to_csv(results_data(cells, axes))
-        texts["tables/runs.csv"] = to_csv(runs_data([*(run for cell in cells for run in cell.runs), *results.outside]))
+        texts |= {f"tables/{name}.csv": to_csv(table) for name, table in _data(material).items()}
     if "tex" in formats:
-        texts["tables/results.tex"] = to_latex(without_links(results_table(cells, axes, ACCURACY_TITLE)))
-        texts["tables/cost.tex"] = to_latex(without_links(cost_table(cells, COST_TITLE)))
+        texts |= {f"tables/{name}.tex": to_latex(table) for name, table in _for_paper(material).items()}
     return {name: text.encode() for name, text in texts.items()} | files
+
+
+def _data(material: Material) -> dict[str, Table]:
+    """Every table for programs by its name; that of the paper's numbers only where there is something beside them."""
+    cells = material.cells
+    runs = [*(run for cell in cells for run in cell.runs), *material.outside]
+    return {
+        "results": results_data(cells, _axes(material)),
+        "runs": runs_data(runs),
+        "differences": differences_data(all_families(material)),
+        "findings": findings_data(judge(cells)),
+        **({"paper": comparison_data(found)} if (found := matches(cells)) else {}),
+    }
+
+
+def _for_paper(material: Material) -> dict[str, Table]:
+    """Every table for LaTeX by its name."""
+    cells = material.cells
+    found = matches(cells)
+    return {
+        "results": without_links(results_table(cells, _axes(material), ACCURACY_TITLE)),
+        "cost": without_links(cost_table(cells, COST_TITLE)),
+        "differences": differences_table(all_families(material)),
+        "findings": findings_table(judge(cells)),
+        **({"paper": comparison_table(found)} if found else {}),
+    }
+
+
+def _axes(material: Material) -> Sequence[Axis]:
+    """Those of one experiment; several have different ones, which their own reports show."""
+    return () if material.joint else material.parts[0].axes
+
+
+def _reports(
+    folders: Sequence[Path], out: Path | None
+) -> tuple[list[tuple[Path, Results]], list[tuple[Path, Material]]]:
+    """The experiments found, and the folder and material of each report about them."""
+    found = find_experiments(folders)
+    joint = _joint_folder([paths.folder for paths in found], out)
+    experiments = [(paths.folder, read_results(paths)) for paths in found]
+    reports = [(paths.report, single(results)) for paths, (_, results) in zip(found, experiments, strict=True)]
+    if joint is not None:
+        reports.append((joint, _united(joint, experiments)))
+    return experiments, reports
+
+
+def _joint_folder(experiments: Sequence[Path], out: Path | None) -> Path | None:
+    """Where the report of several experiments goes; None for one. Raises `SpecError` where it cannot go there."""
+    if len(experiments) < 2:
+        if out is not None:
+            raise SpecError(f"--out {out}: a joint report is of several experiments; here is one, {experiments[0]}")
+        return None
+    common = Path(os.path.commonpath([folder.resolve().parent for folder in experiments]))
+    report = (common if out is None else out) / "report"
+    taken = [folder for folder in experiments if folder.resolve() in (report.resolve(), report.resolve().parent)]
+    if taken:
+        raise SpecError(f"--out: {report} belongs to the experiment {taken[0]}; allowed is any other folder")
+    return report
+
+
+def _united(report: Path, experiments: Sequence[tuple[Path, Results]]) -> Material:
+    """Their material, each with the way to its folder from `report`."""
+    start = report.resolve()
+    return united(
+        [(quote(Path(os.path.relpath(folder.resolve(), start)).as_posix()), results) for folder, results in experiments]
+    )
 
 
 def _write(report: Path, files: Mapping[str, bytes]) -> None:

@@ -2,19 +2,22 @@
 
 import csv
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
 from sasa_cli.errors import RunError, SpecError
+from sasa_cli.experiment import load_experiment
 from sasa_cli.plan import Plan, PlannedRun, read_plan
 from sasa_cli.record import ExperimentPaths, RunPaths, RunRecord, is_locked, read_record
+from sasa_cli.spec import RunSpec
 
 State = Literal["done", "running", "interrupted", "failed", "missing", "unreadable"]
 Curve = tuple[tuple[int, float], ...]  # (epoch, val top-1 in per cent), by epoch
 
+HOME = ".."  # an experiment's folder as seen from its own report
 EPOCH_COLUMN = "epoch"
 VAL_TOP1_COLUMNS = ("ema_top1", "eval_top1")  # the first that holds a number is the reported one
 
@@ -30,11 +33,15 @@ class Run:
     record: RunRecord | None = None
     curve: Curve = ()
     """Of a finished run."""
+    experiment: str = ""
+    """The name of its experiment."""
+    home: str = HOME
+    """The folder of its experiment, as seen from the report."""
 
     @property
     def url(self) -> str | None:
         """Its folder, as seen from the report; None where there is none."""
-        return None if self.state == "missing" else run_url(self.identity.run_id)
+        return None if self.state == "missing" else run_url(self.identity.run_id, self.home)
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,13 @@ class Problem:
     """As seen from the experiment's folder, so that a report does not depend on where it was built from."""
     message: str
     run_id: str | None = None
+    home: str = HOME
+    """The folder of its experiment, as seen from the report."""
+
+    @property
+    def url(self) -> str | None:
+        """The folder of the run that it is about, as seen from the report."""
+        return run_url(self.run_id, self.home) if self.run_id else None
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}"
@@ -62,11 +76,13 @@ class Results:
     outside: tuple[Run, ...]
     """Runs of cells that the plan does not name, as from an earlier version of the experiment."""
     problems: tuple[Problem, ...]
+    specs: Mapping[str, RunSpec]
+    """Resolved, by cell hash; a cell is absent where no finished run of it has a readable spec."""
 
 
-def run_url(run_id: str) -> str:
-    """The folder of a run, as seen from the report."""
-    return f"../runs/{quote(run_id)}/"
+def run_url(run_id: str, home: str = HOME) -> str:
+    """The folder of a run of the experiment in `home`, as seen from the report."""
+    return f"{home}/runs/{quote(run_id)}/"
 
 
 def find_experiments(folders: Sequence[Path]) -> list[ExperimentPaths]:
@@ -102,13 +118,17 @@ def read_results(paths: ExperimentPaths) -> Results:
             runs.append(run)
     cells = {run.cell_hash for run in planned.values()}
     names = [run.record.experiment for run in runs if run.record is not None]
+    name = plan.experiment if plan else next(iter(names), paths.folder.resolve().name)
+    runs = [replace(run, experiment=name) for run in runs]
+    specs = _specs(paths, runs, problems)
     return Results(
-        name=plan.experiment if plan else next(iter(names), paths.folder.resolve().name),
+        name=name,
         description=plan.description if plan else "",
         plan=plan,
         runs=tuple(run for run in runs if plan is None or run.identity.cell_hash in cells),
         outside=tuple(run for run in runs if plan is not None and run.identity.cell_hash not in cells),
         problems=tuple(problems),
+        specs=specs,
     )
 
 
@@ -149,6 +169,32 @@ def _run(paths: RunPaths, planned: PlannedRun | None, problems: list[Problem]) -
         problems.append(Problem(f"runs/{run_id}", f"holds no {paths.record.name}", run_id))
         return None
     return Run(planned, "running", "no record yet") if is_locked(paths) else Run(planned, "missing", "not trained yet")
+
+
+def _specs(paths: ExperimentPaths, runs: Iterable[Run], problems: list[Problem]) -> dict[str, RunSpec]:
+    """The spec of each cell, from the first of its finished runs that has a readable one."""
+    specs: dict[str, RunSpec] = {}
+    for run in runs:
+        identity = run.identity
+        if run.state != "done" or identity.cell_hash in specs:
+            continue
+        file = paths.run(identity.run_id).spec
+        try:
+            experiment = load_experiment(str(file))
+            body = experiment.base
+            specs[identity.cell_hash] = RunSpec(
+                experiment=run.experiment,
+                label=identity.label,
+                cell=identity.cell,
+                model=body.model,
+                data=body.data,
+                recipe=body.recipe,
+                seed=identity.seed,
+            )
+        except SpecError as error:
+            message = str(error).replace(f"{file}: ", "").replace(str(file), file.name).replace("\n", "; ")
+            problems.append(Problem(f"runs/{identity.run_id}/{file.name}", message, identity.run_id))
+    return specs
 
 
 def _check(paths: RunPaths, record: RunRecord) -> None:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.special import ndtri, stdtrit
+from scipy.special import gammaln, ndtri, stdtrit
 
 CONFIDENCE = 0.95
 
@@ -26,6 +26,11 @@ class Measure:
     def high(self) -> float:
         return self.mean + (self.half_width or 0.0)
 
+    @property
+    def deviation(self) -> float | None:
+        """Sample deviation over the seeds; None with one seed."""
+        return None if self.half_width is None else self.half_width / half_width_factor(self.n)
+
 
 def measure(values: Sequence[float]) -> Measure | None:
     """Mean and 95 % interval `mean ± t_(0.975, n-1) s / sqrt(n)`, s the sample deviation; None without values."""
@@ -36,8 +41,29 @@ def measure(values: Sequence[float]) -> Measure | None:
     if n == 1:
         return Measure(mean, None, 1)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    quantile = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2))
-    return Measure(mean, quantile * deviation / math.sqrt(n), n)
+    return Measure(mean, half_width_factor(n) * deviation, n)
+
+
+def half_width_factor(n: int) -> float:
+    """Half-width of the 95 % interval of a mean of `n` values, in sample deviations; `n` is at least 2."""
+    return float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) / math.sqrt(n)
+
+
+def half_width_with_another(measure: Measure) -> float | None:
+    """Expected half-width of the interval with one more seed; None with one seed.
+
+    The sample deviation of n values is on average c4(n) times the true one, so that `s c4(n+1) / c4(n)` is expected
+    of n + 1 values. What comes will scatter around this: the deviation is itself estimated from `n` seeds.
+    """
+    deviation = measure.deviation
+    if deviation is None:
+        return None
+    return half_width_factor(measure.n + 1) * deviation * _c4(measure.n + 1) / _c4(measure.n)
+
+
+def _c4(n: int) -> float:
+    """Mean of the sample deviation of `n` normal values, in true deviations."""
+    return math.sqrt(2 / (n - 1)) * math.exp(float(gammaln(n / 2)) - float(gammaln((n - 1) / 2)))
 
 
 def sampling_error(top1: float, images: int) -> float:

@@ -10,12 +10,11 @@ from sasa_cli.reporting.aggregate import (
     Axis,
     Cell,
     Score,
-    counted,
-    environment_values,
     has_ema,
     run_top1,
     value_text,
 )
+from sasa_cli.reporting.conditions import counted, environment_values
 from sasa_cli.reporting.document import Link, LinkedTable
 from sasa_cli.reporting.formats import Column, Table
 from sasa_cli.reporting.quantities import ABSENT, TIME_UNITS, headed, in_unit, interval, percent
@@ -49,6 +48,7 @@ def results_table(cells: Sequence[Cell], axes: Sequence[Axis], title: str) -> Li
         *(_axis_column(cells, axis) for axis in axes),
         _count_column(cells),
         *((Column(header), [interval(cell.top1(score)) for cell in cells]) for header, score in scores),
+        (Column("Test set ±"), [percent(cell.sampling_error) for cell in cells]),
         *_size_columns(cells),
         *_not_done_column(cells),
         _seeds_column(cells),

@@ -1,18 +1,21 @@
 """The machine a run trains on: its device, the settings of torch that make numbers repeat, and what is recorded."""
 
 import contextlib
+import hashlib
 import os
 import platform
 import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import timm
 import torch
 
+import sasa_cli
 from sasa_cli import __version__
 from sasa_cli.attention import instruction_set
 from sasa_cli.errors import SpecError
@@ -20,6 +23,9 @@ from sasa_cli.record import Environment
 
 GIT_SECONDS = 5.0
 MIB = 2**20
+PACKAGE = Path(sasa_cli.__file__).parent
+NUMBERS_COME_FROM = ("attention", "data", "models", "training")
+SOURCES = (".py", ".cpp", ".h", ".cu")
 PROCESSORS = Path("/proc/cpuinfo")  # on Linux
 # Without a fixed workspace, cuBLAS may sum in another order each time; read when CUDA starts.
 CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -71,6 +77,7 @@ def capture_environment(device: torch.device, dtype: torch.dtype) -> Environment
         threads=torch.get_num_threads(),
         dtype=str(dtype).removeprefix("torch."),
         git_commit=_git_commit(),
+        code=code_fingerprint(PACKAGE),
         kernel=instruction_set() if device.type == "cpu" else None,
         backends={},
     )
@@ -93,6 +100,23 @@ def peak_memory_mib(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / MIB
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
+
+
+@cache
+def code_fingerprint(package: Path) -> str:
+    """SHA-256 over the sources in `package` that the numbers of a run come from, each with its path.
+
+    A commit changes with every word of the documentation, and there is none in an installed package; this changes with
+    the code of the networks, their operator, the images and the training, and with nothing else.
+    """
+    digest = hashlib.sha256()
+    for part in NUMBERS_COME_FROM:
+        for file in sorted((package / part).rglob("*")):
+            if file.suffix in SOURCES:
+                content = file.read_bytes()
+                digest.update(f"{file.relative_to(package).as_posix()} {len(content)}\n".encode())
+                digest.update(content)
+    return digest.hexdigest()
 
 
 def _git_commit() -> str | None:

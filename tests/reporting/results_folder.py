@@ -1,10 +1,13 @@
 """Results folders as a sweep leaves them, with invented numbers, written through the classes that write real ones."""
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sasa_cli.errors import SpecError
+from sasa_cli.experiment import model_experiment, run_yaml
 from sasa_cli.plan import Axis, Plan, PlannedRun, write_plan
 from sasa_cli.record import (
     DataFingerprint,
@@ -19,6 +22,7 @@ from sasa_cli.record import (
     write_record,
     write_text,
 )
+from sasa_cli.spec import RunSpec
 
 EPOCHS = 4
 STAGES = "model.stages"
@@ -27,7 +31,8 @@ EXTENT = "model.attention.spatial_extent"
 
 def planned_run(cell: dict[str, Any], seed: int) -> PlannedRun:
     stages, extent = cell.get(STAGES, "AAAA"), cell.get(EXTENT)
-    label = "-".join(([f"k{extent}"] if extent else []) + [stages]) if cell else "base"
+    others = [f"{key.rpartition('.')[2]}-{value}" for key, value in cell.items() if key not in (STAGES, EXTENT)]
+    label = "-".join(([f"k{extent}"] if extent else []) + [stages] + others) if cell else "base"
     attending = stages.count("A")
     cell_hash = f"{hash_of(label):08x}"
     return PlannedRun(
@@ -40,6 +45,19 @@ def planned_run(cell: dict[str, Any], seed: int) -> PlannedRun:
         macs=46_800_000 - 4_100_000 * attending + 30_007 * attending * (extent or 0) ** 2,
         macs_executed=45_000_000 - 4_400_000 * attending + 20_003 * attending * (extent or 0) ** 2,
     )
+
+
+def spec_text(experiment: str, run: PlannedRun) -> str | None:
+    """`spec.yaml` of a small net with the cell's settings; None where no net has them."""
+    settings: dict[str, Any] = {"model.width": 0.125, "model.attention.heads": 4, "data.name": "fashion-mnist-mini"}
+    settings |= {"data.image_size": 32} | run.cell
+    try:
+        # As the command line would set them: YAML reads what JSON writes.
+        body = model_experiment("sasa_resnet26", [f"{key}={json.dumps(settings[key])}" for key in settings]).base
+    except SpecError:
+        return None
+    identity = run.model_dump(include={"label", "cell", "seed"})
+    return run_yaml(RunSpec(experiment=experiment, model=body.model, data=body.data, recipe=body.recipe, **identity))
 
 
 def hash_of(text: str) -> int:
@@ -58,9 +76,22 @@ def environment(**changes: Any) -> Environment:
         "threads": 1,
         "dtype": "float32",
         "git_commit": "0123abc",
+        "code": "c0de" * 16,
         "backends": {},
     }
     return Environment.model_validate(values | changes)
+
+
+def fingerprint(**changes: Any) -> DataFingerprint:
+    values = {
+        "name": "fashion-mnist-mini",
+        "sha256": "ab" * 32,
+        "train": 4500,
+        "val": 500,
+        "test": 1000,
+        "classes": 10,
+    }
+    return DataFingerprint.model_validate(values | changes)
 
 
 def evaluation(epoch: int, top1: float, ema: float | None = None) -> Evaluation:
@@ -69,7 +100,13 @@ def evaluation(epoch: int, top1: float, ema: float | None = None) -> Evaluation:
 
 
 def done_record(
-    experiment: str, run: PlannedRun, test_last: float, *, ema: float | None = None, **environment_changes: Any
+    experiment: str,
+    run: PlannedRun,
+    test_last: float,
+    *,
+    ema: float | None = None,
+    data: dict[str, Any] | None = None,
+    **environment_changes: Any,
 ) -> RunRecord:
     """Val is 1 point above test, the best epoch is the last but one and half a point better, EMA adds `ema`."""
 
@@ -91,7 +128,7 @@ def done_record(
             test_last=at(EPOCHS, test_last),
             test_best=at(EPOCHS - 1, test_last + 0.5),
         ),
-        data=DataFingerprint(name="fashion-mnist-mini", sha256="ab" * 32, train=4500, val=500, test=1000, classes=10),
+        data=fingerprint(**(data or {})),
         environment=environment(**environment_changes),
     )
 
@@ -127,6 +164,9 @@ class Experiment:
         self.write(record)
         rows = [f"{epoch},{test_last + epoch - 3}," for epoch in range(1, EPOCHS + 1)]
         write_text(self.paths.run(run.run_id).metrics, "\n".join(["epoch,eval_top1,ema_top1", *rows, ""]))
+        spec = spec_text(self.name, run)
+        if spec is not None:
+            write_text(self.paths.run(run.run_id).spec, spec)
         return record
 
     def fail(self, run: PlannedRun) -> None:
@@ -144,4 +184,4 @@ class Experiment:
 
 
 def _distinct(values: Any) -> list[Any]:
-    return list(dict.fromkeys(values))
+    return list({json.dumps(value): value for value in values}.values())

@@ -1,7 +1,7 @@
 import pytest
 
 from sasa_cli.record import write_text
-from sasa_cli.reporting.aggregate import HEADLINE, Score, axes_of, cells_of, differences, value_text
+from sasa_cli.reporting.aggregate import HEADLINE, Score, axes_of, cells_of, value_text
 from sasa_cli.reporting.results import read_results
 from sasa_cli.reporting.statistics import Measure
 
@@ -116,12 +116,3 @@ def test_titles_of_axes(make_experiment: Maker) -> None:
 )
 def test_values_as_text(value: object, text: str) -> None:
     assert value_text(value) == text
-
-
-def test_unlike_runs_are_named(small: Experiment) -> None:
-    assert differences(read_results(small.paths).runs) == []
-    small.finish(small.runs[0], 80.0, torch="2.14.0", threads=2, device_name="another CPU")
-    assert differences(read_results(small.paths).runs) == [
-        "Runs differ in threads: 1 (5 runs), 2 (1 run).",
-        "Runs differ in torch: 2.14.0 (1 run), 2.15.0 (5 runs).",
-    ]

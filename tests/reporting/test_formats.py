@@ -71,3 +71,8 @@ def test_rich_shows_every_number_and_reads_no_markup(width: int):
 def test_a_row_of_another_length_is_refused():
     with pytest.raises(ValueError, match=r"2 columns, but 1 cells in row \('a',\)"):
         Table("t", (Column("x"), Column("y")), (("a",),))
+
+
+def test_latex_breaks_lines_in_columns_of_sentences() -> None:
+    table = Table("T", (Column("Claim", "left", sentences=True), Column("n")), (("It is better.", "3"),))
+    assert r"\begin{tabular}{p{0.33\linewidth}r}" in to_latex(table)

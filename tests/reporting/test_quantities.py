@@ -1,6 +1,16 @@
 import pytest
 
-from sasa_cli.reporting.quantities import TIME_UNITS, headed, in_unit, interval, percent
+from sasa_cli.reporting.paired import Difference
+from sasa_cli.reporting.quantities import (
+    TIME_UNITS,
+    headed,
+    in_unit,
+    interval,
+    p_text,
+    percent,
+    points,
+    signed_interval,
+)
 from sasa_cli.reporting.statistics import Measure
 
 
@@ -35,3 +45,27 @@ def test_time_in_the_unit_of_the_longest() -> None:
 def test_header_names_the_unit() -> None:
     assert headed("FLOPs", "G") == "FLOPs (G)"
     assert headed("Images/s", "") == "Images/s"
+
+
+@pytest.mark.parametrize(
+    ("p_value", "text"),
+    [
+        (None, "–"),
+        (1.0, "1.00"),
+        (0.1, "0.10"),
+        (0.0496, "0.050"),
+        (0.0012, "0.0012"),
+        (0.0001, "0.0001"),
+        (1e-5, "<0.0001"),
+    ],
+)
+def test_p_values(p_value: float | None, text: str) -> None:
+    assert p_text(p_value) == text
+
+
+def test_differences_have_a_sign_unless_they_round_to_nothing() -> None:
+    assert signed_interval(Difference(1.204, None, 1)) == "+1.20 ± –"
+    assert signed_interval(Difference(-0.4, None, 3)) == "−0.40 ± –"
+    assert signed_interval(Difference(-0.001, None, 3)) == "0.00 ± –"
+    assert signed_interval(None) == "–"
+    assert (points(8.168), points(137.0), points(None)) == ("8.17", ">100", "–")

@@ -61,7 +61,8 @@ def test_all_files_are_written_and_named(built: Built) -> None:
     figures = ["accuracy-by-placement", "accuracy-by-spatial-extent", "accuracy-by-params", "accuracy-by-flops"]
     expected = {
         *("report.md", "report.html"),
-        *(f"tables/{name}" for name in ("results.csv", "runs.csv", "results.tex", "cost.tex")),
+        *(f"tables/{name}.csv" for name in ("results", "runs", "differences", "findings")),
+        *(f"tables/{name}.tex" for name in ("results", "cost", "differences", "findings")),
         *(f"figures/{name}.{ending}" for name in (*figures, "training-curves") for ending in ("svg", "png")),
     }
     assert set(tree(built.report)) == expected
@@ -178,7 +179,8 @@ def test_every_link_leads_to_a_place_on_disk(built: Built) -> None:
 
 
 def test_latex_is_balanced(built: Built) -> None:
-    for name in ("tables/results.tex", "tables/cost.tex"):
+    for name in ("results", "cost", "differences", "findings"):
+        name = f"tables/{name}.tex"
         text = built.read(name)
         bare = re.sub(r"\\[{}]", "", text)
         assert bare.count("{") == bare.count("}")
@@ -227,7 +229,8 @@ def test_a_build_removes_what_the_results_no_longer_give(small: Experiment) -> N
         write_text(tables / name, "")
     build_report([small.paths.folder], ["csv"])
     assert {file.name for file in tables.iterdir()} == {
-        *("results.csv", "runs.csv", "results.tex", "cost.tex", "old.tex", "mine.txt"),
+        *("results.csv", "runs.csv", "differences.csv", "findings.csv"),
+        *("results.tex", "cost.tex", "differences.tex", "findings.tex", "old.tex", "mine.txt"),
     }
 
 

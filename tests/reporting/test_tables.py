@@ -23,10 +23,11 @@ def test_a_row_for_each_cell(small: Experiment) -> None:
     table = results_of(small).table
     assert table.headers == (
         *("Cell", "Placement", "Spatial extent", "n"),
-        *("Test, last epoch", "Test, best epoch", "Val, best epoch", "Parameters (M)", "FLOPs (M)", "Seeds"),
+        *("Test, last epoch", "Test, best epoch", "Val, best epoch", "Test set ±"),
+        *("Parameters (M)", "FLOPs (M)", "Seeds"),
     )
     assert table.rows[0] == (
-        *("CCCC", "CCCC", "–", "2/2", "80.20 ± 2.54", "80.70 ± 2.54", "81.70 ± 2.54", "1.046", "93.6", "0, 1"),
+        *("CCCC", "CCCC", "–", "2/2", "80.20 ± 2.54", "80.70 ± 2.54", "81.70 ± 2.54", "2.47", "1.046", "93.6", "0, 1"),
     )
     assert column(table, "Spatial extent") == ["–", "3", "7"]
 

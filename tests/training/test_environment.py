@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import warnings
 from pathlib import Path
@@ -6,7 +7,15 @@ import pytest
 import torch
 
 from sasa_cli.record import RunPaths, RunRecord
-from sasa_cli.training.environment import capture_environment, peak_memory_mib, repeatable, resolve_device
+from sasa_cli.training.environment import (
+    NUMBERS_COME_FROM,
+    PACKAGE,
+    capture_environment,
+    code_fingerprint,
+    peak_memory_mib,
+    repeatable,
+    resolve_device,
+)
 from sasa_cli.training.journal import Journal
 
 CPU = torch.device("cpu")
@@ -44,6 +53,29 @@ def test_dtype_and_device_are_recorded() -> None:
     environment = capture_environment(CPU, torch.bfloat16)
     assert (environment.dtype, environment.device) == ("bfloat16", "cpu")
     assert environment.device_name
+
+
+def test_the_code_is_recorded_and_only_what_numbers_come_from_changes_it(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    for part in NUMBERS_COME_FROM:
+        shutil.copytree(PACKAGE / part, package / part, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def fingerprint() -> str:
+        code_fingerprint.cache_clear()
+        return code_fingerprint(package)
+
+    recorded = capture_environment(CPU, torch.float32).code
+    assert fingerprint() == recorded  # the same code at another place
+    (package / "report.py").write_text("")
+    (package / "models" / "notes.txt").write_text("")
+    assert fingerprint() == recorded
+    seen = {recorded}
+    for name in ("attention/cpu/local_attention.cpp", "models/stem.py", "training/loop.py", "data/splits.py"):
+        (package / name).write_text((package / name).read_text() + " ")
+        seen.add(fingerprint())
+    (package / "models" / "stem.py").rename(package / "models" / "root.py")
+    seen.add(fingerprint())
+    assert len(seen) == 6
 
 
 @pytest.mark.parametrize(("available", "expected"), [(True, "cuda"), (False, "cpu")])
