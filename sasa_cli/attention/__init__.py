@@ -1,7 +1,14 @@
 """Local self-attention: a slow definition, and fast backends behind one function."""
 
 from sasa_cli.attention.cpu_kernel import instruction_set, why_unavailable
-from sasa_cli.attention.operator import available_backends, choose_backend, local_attention, suitable_backends
+from sasa_cli.attention.operator import (
+    available_backends,
+    choose_backend,
+    local_attention,
+    missing_backends,
+    refused_backends,
+    suitable_backends,
+)
 from sasa_cli.attention.problem import Problem
 from sasa_cli.attention.reference import reference_local_attention
 
@@ -11,7 +18,9 @@ __all__ = [
     "choose_backend",
     "instruction_set",
     "local_attention",
+    "missing_backends",
     "reference_local_attention",
+    "refused_backends",
     "suitable_backends",
     "why_unavailable",
 ]
