@@ -5,7 +5,6 @@ from sasa_cli.attention.operator import (
     available_backends,
     choose_backend,
     local_attention,
-    missing_backends,
     refused_backends,
     suitable_backends,
 )
@@ -18,7 +17,6 @@ __all__ = [
     "choose_backend",
     "instruction_set",
     "local_attention",
-    "missing_backends",
     "reference_local_attention",
     "refused_backends",
     "suitable_backends",

@@ -122,10 +122,3 @@ def decide(problem: Problem, requested: str, backends: Sequence[Backend], table:
     if reason := by_name[requested].refusal(problem):
         raise ValueError(f"backend {requested!r} cannot compute this: {reason}.")
     return Choice(by_name[requested], {})
-
-
-def missing(device: str, backends: Sequence[Backend], table: Sequence[Line] = TABLE) -> dict[str, str]:
-    """The backends that the table has for this type of device alone and that do not run here, and what they need."""
-    by_name = {backend.name: backend for backend in backends}
-    needs = {line.backend: by_name[line.backend].missing() for line in table if line.device == device}
-    return {name: need for name, need in needs.items() if need is not None}

@@ -65,7 +65,8 @@ class Axis:
         Returns:
             ``(B, N, tiles, I, J, k)``.
         """
-        chosen = F.one_hot(self.slot_index(query.device), self.extent).to(embedding)  # (I, k slots, k)
+        window_index = torch.arange(self.extent, device=query.device)
+        chosen = (self.slot_index(query.device).unsqueeze(-1) == window_index).to(embedding)  # (I, k slots, k)
         by_place = torch.einsum("nda,isa->nids", embedding, chosen)
         return torch.einsum("bntijd,nids->bntijs", query, by_place)
 
@@ -160,16 +161,26 @@ def attend(
             attn_mask=mask.unsqueeze(0),  # the fused kernels want all four dimensions
             scale=1.0,
         )
+    if is_fused(problem) and output.grad_fn is not None:
+        _fix_order_of_sums(output.grad_fn)
     return output[..., :head_dim].reshape(query.shape)
 
 
+def _fix_order_of_sums(node: torch.autograd.graph.Node) -> None:
+    """Make the backward pass of the fused kernel repeatable.
+
+    It sums in a fixed order only where PyTorch is to raise errors for what it cannot repeat. That is asked for during
+    this one step: matrix products would then want settings of cuBLAS that they can do without.
+    """
+    earlier = torch.get_deterministic_debug_mode()
+    node.register_prehook(lambda grad_outputs: torch.set_deterministic_debug_mode("error"))
+    node.register_hook(lambda grad_inputs, grad_outputs: torch.set_deterministic_debug_mode(earlier))
+
+
 @contextlib.contextmanager
-def _repeatable(problem: Problem) -> Iterator[None]:
-    """The fused kernel sums in a fixed order only if errors are asked for where there is no fixed order."""
+def _deterministic_mode_restored() -> Iterator[None]:
     earlier = torch.get_deterministic_debug_mode()
     try:
-        if is_fused(problem):
-            torch.set_deterministic_debug_mode("error")
         yield
     finally:
         torch.set_deterministic_debug_mode(earlier)
@@ -195,15 +206,14 @@ def library_kernel(attention: Attend, elements_per_image: Callable[[Problem], in
     """
 
     def forward(problem: Problem, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        with _repeatable(problem):
-            output = attention(problem, inputs)
+        output = attention(problem, inputs)
         unknown = output.new_full((), torch.inf, dtype=problem.compute_dtype)
         return output, unknown.expand_as(output[:, :, 0])
 
     def backward(problem: Problem, grad_output: Tensor, inputs: Inputs, output: Tensor, lse: Tensor) -> Inputs:
         given = {name: tensor for name, tensor in inputs._asdict().items() if tensor is not None}
 
-        with _repeatable(problem), _recorded():
+        with _recorded(), _deterministic_mode_restored():
             leaves = {name: tensor.detach().requires_grad_() for name, tensor in given.items()}
             again = attention(problem, inputs._replace(**leaves))
             gradients = torch.autograd.grad(again, list(leaves.values()), grad_output, materialize_grads=True)

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from sasa_cli.attention import cpu_kernel, dense, halo, sdpa, shift
 from sasa_cli.attention.backend import Backend
-from sasa_cli.attention.choice import candidates, decide, missing
+from sasa_cli.attention.choice import candidates, decide
 from sasa_cli.attention.problem import Inputs, Problem, describe
 
 BACKENDS: tuple[Backend, ...] = (cpu_kernel.BACKEND, sdpa.BACKEND, halo.BACKEND, dense.BACKEND, shift.BACKEND)
@@ -23,11 +23,6 @@ BACKENDS: tuple[Backend, ...] = (cpu_kernel.BACKEND, sdpa.BACKEND, halo.BACKEND,
 def available_backends() -> list[str]:
     """Names of the backends that run on this machine."""
     return [backend.name for backend in BACKENDS if backend.missing() is None]
-
-
-def missing_backends(device: str) -> dict[str, str]:
-    """What ``"auto"`` would prefer on this type of device if it ran on this machine, and what it needs to run."""
-    return missing(device, BACKENDS)
 
 
 def suitable_backends(problem: Problem) -> list[str]:

@@ -7,7 +7,7 @@ import torch
 
 from sasa_cli.attention import Problem, operator
 from sasa_cli.attention.backend import Backend
-from sasa_cli.attention.choice import TABLE, Choice, Line, decide, missing
+from sasa_cli.attention.choice import TABLE, Choice, Line, decide
 from sasa_cli.attention.operator import BACKENDS
 
 from .cases import Case
@@ -104,11 +104,6 @@ def test_auto_passes_over_backends_that_cannot_and_forcing_them_says_why() -> No
         decide(asked, "absent", OWN, OWN_TABLE)
     with pytest.raises(ValueError, match=r"backend 'picky' cannot compute this: float16 only, got torch\.float32"):
         decide(asked, "picky", OWN, OWN_TABLE)
-
-
-def test_what_is_missing_on_a_device_is_what_the_table_has_for_it() -> None:
-    assert missing("cpu", OWN, OWN_TABLE) == {"absent": "it needs a GPU"}
-    assert missing("cuda", OWN, OWN_TABLE) == {}
 
 
 def test_suitable_backends_come_in_the_order_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
