@@ -32,9 +32,12 @@ def test_sums_have_a_fixed_order_in_the_backward_pass_of_the_fused_kernel_alone(
 
 
 def test_the_mode_is_restored_where_the_backward_pass_fails() -> None:
-    with pytest.raises(MemoryError), library._deterministic_mode_restored():
+    def fail() -> None:
         torch.set_deterministic_debug_mode("error")
         raise MemoryError
+
+    with pytest.raises(MemoryError), library._deterministic_mode_restored():
+        fail()
     assert torch.get_deterministic_debug_mode() == 0
 
 
