@@ -62,7 +62,7 @@ class Settings:
 
 
 SMOKE = Settings(
-    layers=(Layer(16, 9, 2), Layer(32, 4, 1)),
+    layers=(Layer(32, 8, 2),),
     heads=4,
     check_batch=1,
     check_extents=(3,),
@@ -161,8 +161,12 @@ def _main(out: Path, smoke: bool) -> int:
     settings = SMOKE if smoke else Settings()
     folder = out / "bench"
     make_folder(folder)
-    with torch.backends.cudnn.flags(enabled=True, benchmark=True):  # the convolution at its best
+    earlier = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True  # the convolution at its best
+    try:
         outcome = run(settings, device)
+    finally:
+        torch.backends.cudnn.benchmark = earlier
     for table in tables(outcome):
         print(to_markdown(table))
     file = folder / ("gpu-smoke.json" if smoke else "gpu.json")
