@@ -67,7 +67,8 @@ def local_attention(
 
     (Stand-Alone Self-Attention in Vision Models, Ramachandran et al., 2019, arXiv 1906.05909, equation (3).)
     Logits are not scaled by 1 / sqrt(D). First derivatives only. Sums and softmax are computed in float32 for half
-    precision maps, in the dtype of the maps otherwise. Autocast casts maps to its dtype, as it does for matrix
+    precision maps, in the dtype of the maps otherwise; on CUDA the weights are rounded to half precision before they
+    meet the values, as tensor cores want them. Autocast casts maps to its dtype, as it does for matrix
     products, but for float64; embeddings keep theirs, and gradients have the dtype of what was given.
 
     Args:

@@ -195,6 +195,29 @@ def test_temporaries_of_the_library_backends_do_not_grow_with_the_batch(
     assert large - small < 8 * 8 * maps
 
 
+@pytest.mark.parametrize(
+    ("backend", "case"),
+    [
+        ("sdpa", Case(7, (4, 4, 64, 7, 7))),
+        ("sdpa", Case(7, (1, 4, 16, 28, 28), "mask")),
+        ("halo", Case(7, (1, 4, 8, 40, 40))),
+        ("halo", Case(3, (2, 4, 8, 28, 28), "mask")),
+    ],
+    ids=str,
+)
+def test_library_backends_know_what_their_slices_take(
+    backend: str, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = {"sdpa": sdpa.KERNEL, "halo": halo.KERNEL}[backend]
+    monkeypatch.setattr("sasa_cli.attention.eager.CPU_SLICE_BYTES", 2**40)
+    problem = case.problem(torch.float32)
+    expected = 4 * kernel.elements_per_image(problem) * problem.batch
+    maps = 4 * torch.Size(case.shape).numel()
+    # Beside the slice there are output and gradients, and this test's gradient of the output.
+    found = peak_bytes(case, backend) - 5 * maps
+    assert 0.5 * expected < found < 1.2 * expected
+
+
 @pytest.mark.parametrize("kernel", [sdpa.KERNEL, halo.KERNEL], ids=["sdpa", "halo"])
 @pytest.mark.parametrize("channels", [64, 128])
 def test_slices_on_an_accelerator_leave_room_below_3_percent_of_unfold(kernel: EagerKernel, channels: int) -> None:
