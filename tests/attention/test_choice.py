@@ -13,7 +13,7 @@ from sasa_cli.attention.operator import BACKENDS
 from .cases import Case
 
 WITHOUT_COMPILER = [replace(b, missing=lambda: "no compiler") if b.name == "cpu" else b for b in BACKENDS]
-WITH_COMPILER = [replace(b, missing=lambda: None) for b in BACKENDS]
+EVERYTHING = [replace(b, missing=lambda: None) for b in BACKENDS]
 
 
 def problem(side: int, spatial_extent: int = 7, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Problem:
@@ -48,12 +48,12 @@ def test_auto_takes_dense_for_maps_of_up_to_four_windows(side: int, spatial_exte
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("side", [4, 14, 56])
 def test_auto_takes_the_compiled_kernel_on_a_cpu(side: int, dtype: torch.dtype) -> None:
-    choice = decide(problem(side, dtype=dtype), "auto", WITH_COMPILER)
+    choice = decide(problem(side, dtype=dtype), "auto", EVERYTHING)
     assert (choice.backend.name, choice.refused) == ("cpu", {})
 
 
 def test_auto_says_why_the_compiled_kernel_was_passed_over() -> None:
-    choice = decide(problem(14, dtype=torch.float16), "auto", WITH_COMPILER)
+    choice = decide(problem(14, dtype=torch.float16), "auto", EVERYTHING)
     assert choice.backend.name == "dense"
     assert choice.refused == {"cpu": "it takes float32, float64 and bfloat16, not torch.float16"}
 
@@ -61,7 +61,7 @@ def test_auto_says_why_the_compiled_kernel_was_passed_over() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
 @pytest.mark.parametrize(("side", "expected"), [(7, "sdpa"), (14, "sdpa"), (28, "sdpa"), (29, "halo"), (56, "halo")])
 def test_auto_takes_a_library_on_cuda(side: int, expected: str, dtype: torch.dtype) -> None:
-    choice = decide(problem(side, device="cuda", dtype=dtype), "auto", BACKENDS)
+    choice = decide(problem(side, device="cuda", dtype=dtype), "auto", EVERYTHING)
     assert (choice.backend.name, choice.refused) == (expected, {})
 
 
@@ -107,7 +107,7 @@ def test_auto_passes_over_backends_that_cannot_and_forcing_them_says_why() -> No
 
 
 def test_suitable_backends_come_in_the_order_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operator, "BACKENDS", tuple(WITH_COMPILER))
+    monkeypatch.setattr(operator, "BACKENDS", tuple(EVERYTHING))
     assert operator.suitable_backends(problem(14)) == ["cpu", "dense", "shift"]
     assert operator.suitable_backends(problem(56)) == ["cpu", "shift"]
     assert operator.suitable_backends(problem(14, device="cuda")) == ["sdpa", "halo", "dense", "shift"]
