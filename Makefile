@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RESULTS ?= results/local
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench clean
+.PHONY: help demo test test-all check format bench bench-gpu clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -34,6 +34,9 @@ format: $(VENV)/installed-dev  ## format the code and sort its imports
 
 bench: $(VENV)/installed  ## time attention against the convolution that it replaces, on this machine
 	$(BIN)/sasa bench --out $(RESULTS)
+
+bench-gpu: $(VENV)/installed  ## check and time attention on a CUDA device, next to convolution
+	$(BIN)/python -m sasa_cli.bench.gpu --out $(RESULTS)
 
 clean:  ## remove what the targets made, but no results
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -92,6 +92,8 @@ class Environment(Part):
     """Instruction set of the compiled attention kernel for the CPU; None where there is none."""
     backends: dict[str, str]
     """Attention backend by layer, as chosen for this run."""
+    refused: dict[str, str] = {}
+    """Attention backends that are preferred to the chosen ones for some layer, and why they did not run."""
 
 
 class DataFingerprint(Part):

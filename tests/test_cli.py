@@ -198,6 +198,14 @@ def test_an_unknown_optimizer_is_refused_before_training(tiny: Path, out: Path):
 
 
 @pytest.mark.parametrize("command", ["train", "sweep"])
+def test_an_unknown_backend_is_refused_before_training(command: str, tiny: Path, out: Path):
+    result = sasa(command, tiny, "--set", "model.attention.backend=abacus", "--out", out)
+    assert result.exit_code == 2, result.output
+    assert "model.attention.backend: 'abacus' does not run here; allowed are auto, " in result.stderr
+    assert not list(out.rglob("record.json"))
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
 def test_missing_images(command: str, tiny: Path, out: Path, tmp_path: Path):
     result = sasa(command, tiny, "--set", "data.name=cifar10", "--data-dir", tmp_path / "none", "--out", out)
     assert result.exit_code == 3, result.output

@@ -1,7 +1,13 @@
 """Local self-attention: a slow definition, and fast backends behind one function."""
 
 from sasa_cli.attention.cpu_kernel import instruction_set, why_unavailable
-from sasa_cli.attention.operator import available_backends, choose_backend, local_attention, suitable_backends
+from sasa_cli.attention.operator import (
+    available_backends,
+    choose_backend,
+    local_attention,
+    refused_backends,
+    suitable_backends,
+)
 from sasa_cli.attention.problem import Problem
 from sasa_cli.attention.reference import reference_local_attention
 
@@ -12,6 +18,7 @@ __all__ = [
     "instruction_set",
     "local_attention",
     "reference_local_attention",
+    "refused_backends",
     "suitable_backends",
     "why_unavailable",
 ]

@@ -180,4 +180,4 @@ def _supports(problem: Problem) -> str | None:
     return None
 
 
-BACKEND = Backend("cpu", _forward, _backward, suits=lambda problem: True, supports=_supports, missing=why_unavailable)
+BACKEND = Backend("cpu", _forward, _backward, supports=_supports, missing=why_unavailable)

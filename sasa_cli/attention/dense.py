@@ -153,9 +153,4 @@ def _elements_per_image(problem: Problem) -> int:
     return 3 * problem.heads * problem.pixels**2
 
 
-def _suits(problem: Problem) -> bool:
-    # Measured on a CPU, k = 3 to 11: `shift` overtakes where the map has more than about four windows of pixels.
-    return problem.pixels <= 4 * problem.spatial_extent**2
-
-
-BACKEND = eager_backend("dense", EagerKernel(_forward, _backward, _elements_per_image), _suits)
+BACKEND = eager_backend("dense", EagerKernel(_forward, _backward, _elements_per_image))

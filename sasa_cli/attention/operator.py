@@ -5,28 +5,29 @@ told what it needs to know: the backward operator, the shapes (`register_fake`) 
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from sasa_cli.attention import cpu_kernel, dense, shift
-from sasa_cli.attention.backend import Backend, select
+from sasa_cli.attention import cpu_kernel, dense, halo, sdpa, shift
+from sasa_cli.attention.backend import Backend
+from sasa_cli.attention.choice import candidates, decide
 from sasa_cli.attention.problem import Inputs, Problem, describe
 
-# In order of preference for backend="auto". The last suits every problem.
-BACKENDS: tuple[Backend, ...] = (cpu_kernel.BACKEND, dense.BACKEND, shift.BACKEND)
+BACKENDS: tuple[Backend, ...] = (cpu_kernel.BACKEND, sdpa.BACKEND, halo.BACKEND, dense.BACKEND, shift.BACKEND)
 
 
 def available_backends() -> list[str]:
-    """Names of the backends that run on this machine, in the order in which ``"auto"`` prefers them."""
+    """Names of the backends that run on this machine."""
     return [backend.name for backend in BACKENDS if backend.missing() is None]
 
 
 def suitable_backends(problem: Problem) -> list[str]:
     """Names of the backends that ``"auto"`` would take for ``problem`` here, the preferred one first."""
-    return [backend.name for backend in BACKENDS if backend.refusal(problem) is None and backend.suits(problem)]
+    return [backend.name for backend in candidates(problem, BACKENDS) if backend.refusal(problem) is None]
 
 
 def choose_backend(problem: Problem, backend: str = "auto") -> str:
@@ -35,7 +36,15 @@ def choose_backend(problem: Problem, backend: str = "auto") -> str:
     Raises:
         ValueError: if ``backend`` is unknown or cannot compute ``problem``; the message says why.
     """
-    return select(problem, backend, BACKENDS).name
+    return decide(problem, backend, BACKENDS).backend.name
+
+
+def refused_backends(problem: Problem, backend: str = "auto") -> dict[str, str]:
+    """The backends that ``"auto"`` prefers to `choose_backend`'s, and why they cannot compute ``problem`` here.
+
+    Empty where ``backend`` names one. Raises `ValueError` like `choose_backend`.
+    """
+    return decide(problem, backend, BACKENDS).refused
 
 
 def local_attention(
@@ -58,8 +67,9 @@ def local_attention(
 
     (Stand-Alone Self-Attention in Vision Models, Ramachandran et al., 2019, arXiv 1906.05909, equation (3).)
     Logits are not scaled by 1 / sqrt(D). First derivatives only. Sums and softmax are computed in float32 for half
-    precision maps, in the dtype of the maps otherwise. Autocast does not change that: maps come in the dtype of the
-    projections before, embeddings may stay float32.
+    precision maps, in the dtype of the maps otherwise; on CUDA the weights are rounded to half precision before they
+    meet the values, as tensor cores want them. Autocast casts maps to its dtype, as it does for matrix
+    products, but for float64; embeddings keep theirs, and gradients have the dtype of what was given.
 
     Args:
         query: ``(B, N, D, H, W)`` with N heads, any strides.
@@ -83,7 +93,6 @@ def local_attention(
     if key is None and content:
         raise ValueError("key must be given with content=True, got None.")
     inputs = Inputs(query, key if content else None, value, row_embedding, column_embedding)
-    describe(inputs, spatial_extent, border)
     output: Tensor = torch.ops.sasa.local_attention(*inputs, spatial_extent, border, backend)[0]
     return output
 
@@ -99,11 +108,11 @@ def _forward(
     border: str,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    """Output ``(B, N, D, H, W)`` and log-sum-exp of the logits ``(B, N, H, W)``."""
+    """Output ``(B, N, D, H, W)`` and log-sum-exp of the logits ``(B, N, H, W)``; see `Backend`."""
     inputs = Inputs(query, key, value, row_embedding, column_embedding)
     problem = describe(inputs, spatial_extent, border)
     with torch.autocast(problem.device, enabled=False):
-        return select(problem, backend, BACKENDS).forward(problem, inputs)
+        return decide(problem, backend, BACKENDS).backend.forward(problem, inputs)
 
 
 @_forward.register_fake
@@ -117,6 +126,7 @@ def _forward_fake(
     border: str,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
+    describe(Inputs(query, key, value, row_embedding, column_embedding), spatial_extent, border)
     batch, heads, _, height, width = query.shape
     lse_dtype = torch.promote_types(query.dtype, torch.float32)
     return torch.empty_like(query), query.new_empty((batch, heads, height, width), dtype=lse_dtype)
@@ -140,7 +150,8 @@ def _backward(
     inputs = Inputs(query, key, value, row_embedding, column_embedding)
     problem = describe(inputs, spatial_extent, border)
     with torch.autocast(problem.device, enabled=False):
-        gradients = select(problem, backend, BACKENDS).backward(problem, grad_output, inputs, output, lse)
+        chosen = decide(problem, backend, BACKENDS).backend
+        gradients = chosen.backward(problem, grad_output, inputs, output, lse)
     return [gradient for gradient in gradients if gradient is not None]
 
 
@@ -176,6 +187,30 @@ def _autograd(ctx: Any, grad_output: Tensor, grad_lse: Tensor | None) -> tuple[T
 
 
 _forward.register_autograd(_autograd, setup_context=_setup_context)
+
+
+def _autocast(device: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The operator under autocast. `register_autocast` would take one fixed dtype, and cast the embeddings as well."""
+
+    def cast(maps: Tensor | None) -> Tensor | None:
+        if maps is None or not maps.is_floating_point() or maps.dtype == torch.float64:
+            return maps
+        return maps.to(torch.get_autocast_dtype(device))
+
+    def attend(
+        query: Tensor, key: Tensor | None, value: Tensor, *others: Tensor | int | str | None
+    ) -> tuple[Tensor, Tensor]:
+        maps = [cast(query), cast(key), cast(value)]
+        with torch.autocast(device, enabled=False):
+            result: tuple[Tensor, Tensor] = torch.ops.sasa.local_attention(*maps, *others)
+        return result
+
+    return attend
+
+
+_LIBRARY = torch.library.Library("sasa", "IMPL")  # registrations last as long as it does
+_LIBRARY.impl("local_attention", _autocast("cpu"), "AutocastCPU")
+_LIBRARY.impl("local_attention", _autocast("cuda"), "AutocastCUDA")
 
 
 def _products_flops(query: torch.Size, key: torch.Size | None, row: torch.Size | None, spatial_extent: int) -> int:

@@ -152,4 +152,4 @@ def _elements_per_image(problem: Problem) -> int:
     return per_pixel * _plane(problem).length
 
 
-BACKEND = eager_backend("shift", EagerKernel(_forward, _backward, _elements_per_image), suits=lambda problem: True)
+BACKEND = eager_backend("shift", EagerKernel(_forward, _backward, _elements_per_image))

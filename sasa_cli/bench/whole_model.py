@@ -1,5 +1,7 @@
 """A whole training step: the convolutional ResNet-26 next to the one in which every stage attends."""
 
+from typing import Any
+
 import torch
 from torch.nn import functional as F
 
@@ -16,26 +18,41 @@ def training_steps(
 ) -> dict[tuple[str, Layout], Step]:
     """Forward, backward and SGD update of each net in each layout, for images of shape (B, 3, H, W)."""
     return {
-        (net, layout): _training_step(stages, layout, shape, extent, device)
+        (net, layout): training_step({"name": "sasa_resnet26", "stages": stages}, layout, shape, extent, device)
         for net, stages in NETS.items()
         for layout in LAYOUTS
     }
 
 
-def _training_step(
-    stages: str, layout: Layout, shape: tuple[int, int, int, int], extent: int, device: torch.device
+def training_step(
+    model: dict[str, Any],
+    layout: Layout,
+    shape: tuple[int, int, int, int],
+    extent: int,
+    device: torch.device,
+    amp: torch.dtype | None = None,
 ) -> Step:
-    spec = ModelSpec.model_validate(
-        {"name": "sasa_resnet26", "stages": stages, "attention": {"spatial_extent": extent}}
-    ).canonical(shape[2])
-    model = build_model(spec, CLASSES).to(device=device, memory_format=LAYOUTS[layout])  # type: ignore[call-overload]
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    """One update of a network.
+
+    Args:
+        model: keys of `ModelSpec`, without those of attention.
+        layout: of images and weights.
+        shape: (B, 3, H, W) of the images.
+        extent: k of its attention layers.
+        device: where it trains.
+        amp: the dtype of autocast; None for none.
+    """
+    spec = ModelSpec.model_validate(model | {"attention": {"spatial_extent": extent}}).canonical(shape[2])
+    network = build_model(spec, CLASSES).to(device=device, memory_format=LAYOUTS[layout])  # type: ignore[call-overload]
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
     images = torch.randn(shape, device=device).contiguous(memory_format=LAYOUTS[layout])
     labels = torch.randint(CLASSES, shape[:1], device=device)
 
     def step() -> None:
         optimizer.zero_grad()
-        F.cross_entropy(model(images), labels).backward()
+        with torch.autocast(device.type, amp, enabled=amp is not None):
+            logits = network(images)
+        F.cross_entropy(logits.float(), labels).backward()
         optimizer.step()
 
     return step

@@ -1,11 +1,13 @@
 """From a spec to a network, and from a network to the backends that its attention layers ran on."""
 
+from dataclasses import replace
 from typing import Any
 
 import timm
+import torch
 from torch import nn
 
-from sasa_cli.attention import choose_backend
+from sasa_cli.attention import Problem, choose_backend
 from sasa_cli.models.attention import LocalSelfAttention
 from sasa_cli.spec import ModelSpec
 
@@ -54,5 +56,27 @@ def attention_backends(model: nn.Module) -> dict[str, str]:
     return {
         name: choose_backend(layer.last_problem, layer.spec.backend)
         for name, layer in model.named_modules()
+        if isinstance(layer, LocalSelfAttention) and layer.last_problem is not None
+    }
+
+
+def attention_problems(
+    model: ModelSpec, image_size: int, *, batch: int, dtype: torch.dtype, device: str
+) -> dict[str, Problem]:
+    """What each attention layer will ask of `local_attention`, by the layer's name; nothing is computed for it.
+
+    Args:
+        model: the network, resolved with `ModelSpec.canonical`.
+        image_size: side of the images, in px.
+        batch: images in a batch.
+        dtype: of the maps, under autocast its dtype.
+        device: type of the device.
+    """
+    with torch.device("meta"), torch.no_grad():
+        network = build_model(model, num_classes=1).eval()
+        network(torch.empty(batch, 3, image_size, image_size))
+    return {
+        name: replace(layer.last_problem, dtype=dtype, device=device)
+        for name, layer in network.named_modules()
         if isinstance(layer, LocalSelfAttention) and layer.last_problem is not None
     }

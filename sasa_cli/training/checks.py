@@ -3,18 +3,19 @@
 import torch
 from timm.optim import get_optimizer_class, get_optimizer_info, list_optimizers
 
-from sasa_cli.attention import available_backends
+from sasa_cli.attention import Problem, available_backends, choose_backend
 from sasa_cli.errors import SpecError
 from sasa_cli.experiment import nearest
+from sasa_cli.models import attention_problems
 from sasa_cli.spec import Recipe, RunSpec
-from sasa_cli.training.optimization import mixes_images
+from sasa_cli.training.optimization import AMP_DTYPES, mixes_images
 
 LOOKAHEAD = "lookahead_"  # before the name of any optimizer
 
 
 def check_run(spec: RunSpec, device: torch.device) -> None:
     """Refuse what timm or this device cannot do. Raises `SpecError`."""
-    _check_backend(spec.model.attention.backend)
+    _check_backend(spec, device)
     _check_optimizer(spec.recipe.optimizer)
     _check_precision(spec.recipe, device)
     check_pairs(spec.recipe, spec.recipe.batch_size)
@@ -29,13 +30,32 @@ def check_pairs(recipe: Recipe, batch_size: int) -> None:
         )
 
 
-def _check_backend(name: str) -> None:
+def _check_backend(spec: RunSpec, device: torch.device) -> None:
+    name = spec.model.attention.backend
+    if name == "auto":
+        return
     allowed = ["auto", *available_backends()]
     if name not in allowed:
         raise SpecError(
             f"model.attention.backend: {name!r} does not run here{nearest(name, allowed)}; "
             f"allowed are {', '.join(allowed)}"
         )
+    for layer, problem in run_problems(spec, device).items():
+        try:
+            choose_backend(problem, name)
+        except ValueError as error:
+            raise SpecError(f"model.attention.backend: {layer}: {error}") from error
+
+
+def run_problems(spec: RunSpec, device: torch.device) -> dict[str, Problem]:
+    """What each attention layer will ask for in training, by the layer's name."""
+    return attention_problems(
+        spec.model,
+        spec.data.image_size,
+        batch=spec.recipe.batch_size,
+        dtype=AMP_DTYPES[spec.recipe.amp],
+        device=device.type,
+    )
 
 
 def _check_optimizer(name: str) -> None:

@@ -1,6 +1,7 @@
 """One session of a run: from where the last one left off to the end, or to whatever ends it."""
 
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from timm.utils import ModelEmaV3, NativeScaler
 from torch import nn
 
-from sasa_cli.attention import why_unavailable
+from sasa_cli.attention import choose_backend, refused_backends
 from sasa_cli.data.catalog import check_available
 from sasa_cli.data.loaders import Loader, eval_loader, train_loader
 from sasa_cli.data.splits import Splits, load_splits
@@ -17,7 +18,7 @@ from sasa_cli.models import attention_backends, build_model
 from sasa_cli.record import Evaluation, Metrics, RunRecord, write_text
 from sasa_cli.spec import RunSpec
 from sasa_cli.training.checkpoint import TrainingState, load_best, load_checkpoint, save_best, save_checkpoint
-from sasa_cli.training.checks import check_pairs
+from sasa_cli.training.checks import check_pairs, run_problems
 from sasa_cli.training.environment import capture_environment, peak_memory_mib
 from sasa_cli.training.evaluation import evaluate
 from sasa_cli.training.journal import Journal
@@ -64,13 +65,31 @@ class Session:
     def _record_environment(self) -> None:
         environment = capture_environment(self.device, self.precision.dtype)
         earlier = self.journal.record.environment
-        for name, value in environment.model_dump(exclude={"backends"}).items():
+        for name, value in environment.model_dump(exclude={"backends", "refused"}).items():
             before = value if earlier is None else getattr(earlier, name)
             self.journal.log(f"{name}: {value}" + (f" (was {before} before)" if before != value else ""))
-        if self.device.type == "cpu" and environment.kernel is None:
-            self.journal.log(f"attention falls back to plain torch, no compiled kernel: {why_unavailable()}")
         backends = {} if earlier is None else earlier.backends
-        self.journal.update(environment=environment.model_copy(update={"backends": backends}))
+        refused = self._refused_backends()
+        self.journal.update(environment=environment.model_copy(update={"backends": backends, "refused": refused}))
+
+    def _refused_backends(self) -> dict[str, str]:
+        """The attention backends that are preferred, but not here, and why; warns of each."""
+        requested = self.spec.model.attention.backend
+        instead: dict[str, set[str]] = {}
+        refused: dict[str, str] = {}
+        for problem in run_problems(self.spec, self.device).values():
+            for name, why in refused_backends(problem, requested).items():
+                refused[name] = why
+                instead.setdefault(name, set()).add(choose_backend(problem, requested))
+        for name, why in refused.items():
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")  # in every run of a process, not only in the first
+                warnings.warn(
+                    f"attention falls back to the slower {' and '.join(sorted(instead[name]))}, because backend "
+                    f"{name!r} does not run here: {why}",
+                    stacklevel=1,
+                )
+        return refused
 
     def _load_splits(self, data_dir: Path | None) -> Splits:
         check_available(self.spec.data, data_dir)

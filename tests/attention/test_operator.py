@@ -6,9 +6,6 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from sasa_cli.attention import available_backends, choose_backend, local_attention
-from sasa_cli.attention.backend import Backend, select
-from sasa_cli.attention.dense import BACKEND as DENSE
-from sasa_cli.attention.shift import BACKEND as SHIFT
 
 from .cases import Case, Inputs
 
@@ -71,49 +68,6 @@ def test_bad_calls_say_what_is_allowed(inputs: Inputs, settings: dict[str, objec
         local_attention(*inputs, **{"spatial_extent": 7, **settings})
 
 
-@pytest.mark.parametrize(
-    ("side", "spatial_extent", "expected"),
-    [
-        (56, 7, "shift"),
-        (28, 7, "shift"),
-        (14, 7, "dense"),
-        (7, 7, "dense"),
-        (32, 7, "shift"),
-        (16, 7, "shift"),
-        (8, 7, "dense"),
-        (4, 7, "dense"),
-        (14, 3, "shift"),
-        (8, 3, "shift"),
-        (4, 3, "dense"),
-        (14, 11, "dense"),
-        (28, 11, "shift"),
-        (8, 1, "shift"),
-    ],
-)
-def test_auto_takes_dense_for_maps_of_up_to_four_windows(side: int, spatial_extent: int, expected: str) -> None:
-    problem = Case(spatial_extent, (16, 8, 8, side, side)).problem(torch.float32)
-    assert select(problem, "auto", (DENSE, SHIFT)).name == expected
-
-
-def backend_like(name: str, **changes: object) -> Backend:
-    return Backend(name, **({"forward": DENSE.forward, "backward": DENSE.backward, "suits": lambda _: True} | changes))
-
-
-def test_auto_passes_over_backends_that_cannot_and_forcing_them_says_why() -> None:
-    problem = Case(3).problem(torch.float32)
-    absent = backend_like("absent", missing=lambda: "it needs a GPU")
-    picky = backend_like("picky", supports=lambda problem: f"float16 only, got {problem.dtype}")
-    modest = backend_like("modest", suits=lambda _: False)
-    good = backend_like("good")
-    backends = (absent, picky, modest, good, SHIFT)
-    assert select(problem, "auto", backends) is good
-    assert select(problem, "modest", backends) is modest
-    with pytest.raises(ValueError, match="backend 'absent' cannot compute this: it needs a GPU"):
-        select(problem, "absent", backends)
-    with pytest.raises(ValueError, match=r"backend 'picky' cannot compute this: float16 only, got torch\.float32"):
-        select(problem, "picky", backends)
-
-
 @every_backend
 def test_available_backends_can_be_forced(backend: str) -> None:
     problem = Case(3).problem(torch.float32)
@@ -145,6 +99,19 @@ def test_opcheck(backend: str, case: Case) -> None:
     output, lse = operator(*constants, *settings)
     backward = torch.ops.sasa.local_attention_backward.default
     torch.library.opcheck(backward, (output, *constants, output, lse, *settings))
+
+
+@every_backend
+def test_backward_neither_changes_nor_returns_what_it_is_given(backend: str) -> None:
+    case = Case(3, position="per_head")
+    inputs = [tensor.detach() for tensor in case.inputs(torch.float32)]
+    output, lse = torch.ops.sasa.local_attention(*inputs, 3, "zero", backend)
+    given = [torch.ones_like(output), *inputs, output, lse]
+    before = [tensor.clone() for tensor in given]
+    gradients = torch.ops.sasa.local_attention_backward(*given, 3, "zero", backend)
+    assert all(torch.equal(now, then) for now, then in zip(given, before, strict=True))
+    storages = {tensor.untyped_storage().data_ptr() for tensor in [*given, *gradients]}
+    assert len(storages) == len(given) + len(gradients)
 
 
 @every_backend
@@ -188,19 +155,72 @@ def test_meta_tensors_have_shape_dtype_and_memory_order() -> None:
     assert (row.grad.shape, row.grad.dtype) == (row.shape, row.dtype)
 
 
+def rounded(inputs: Inputs, dtype: torch.dtype) -> Inputs:
+    """The maps in ``dtype``, the embeddings as they are."""
+    return Inputs(*(maps.detach().to(dtype).requires_grad_() for maps in inputs[:3]), *inputs[3:])
+
+
 @every_backend
 def test_autocast_leaves_float32_embeddings_and_float32_arithmetic(backend: str) -> None:
-    inputs = Case(5, position="per_head").inputs(torch.float32)
-    half = Inputs(*(maps.detach().bfloat16().requires_grad_() for maps in inputs[:3]), *inputs[3:])
+    half = rounded(Case(5, position="per_head").inputs(torch.float32), torch.bfloat16)
     plain = local_attention(*half, spatial_extent=5, backend=backend)
     with torch.autocast("cpu", torch.bfloat16):
         output = local_attention(*half, spatial_extent=5, backend=backend)
-        assert local_attention(*inputs, spatial_extent=5, backend=backend).dtype == torch.float32
     assert output.dtype == torch.bfloat16
     assert torch.equal(output, plain)
     output.float().sum().backward()
     assert half.query.grad.dtype == torch.bfloat16
     assert half.row_embedding.grad.dtype == torch.float32
+
+
+@every_backend
+def test_autocast_casts_maps_as_it_does_for_matrix_products(backend: str) -> None:
+    case = Case(5, position="per_head")
+    inputs = case.inputs(torch.float32)
+    half = rounded(inputs, torch.bfloat16)
+    expected = case.output_and_gradients(half, backend)
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = case.output_and_gradients(inputs, backend)
+        mixed = case.attend(inputs._replace(value=half.value), backend)
+    assert actual["output"].dtype == (inputs.query[0, 0] @ inputs.query[0, 0].mT).bfloat16().dtype
+    assert torch.equal(actual["output"], expected["output"])
+    assert torch.equal(mixed, expected["output"])
+    for name in inputs._fields:
+        assert actual[name].dtype == torch.float32
+        assert torch.equal(actual[name], expected[name].float()), name
+
+
+def test_autocast_leaves_float64_and_keeps_a_missing_key() -> None:
+    case = Case(3, content=False)
+    inputs = case.inputs()._replace(key=None)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert case.attend(inputs, "auto").dtype == torch.float64
+        assert case.attend(Inputs(*(t if t is None else t.float() for t in inputs)), "auto").dtype == torch.bfloat16
+
+
+@every_backend
+def test_autocast_compiles_as_one_graph(backend: str) -> None:
+    case = Case(3)
+    inputs = case.inputs(torch.float32)
+
+    def attend(inputs: Inputs) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return case.attend(inputs, backend)
+
+    torch.compiler.reset()
+    output, eager = torch.compile(attend, fullgraph=True, backend="aot_eager")(inputs), attend(inputs)
+    assert output.dtype == torch.bfloat16
+    assert torch.equal(output, eager)
+    gradients = (torch.autograd.grad(each.float().square().sum(), inputs) for each in (output, eager))
+    for compiled, plain in zip(*gradients, strict=True):
+        assert compiled.dtype == torch.float32
+        assert torch.equal(compiled, plain)
+
+
+def test_autocast_is_registered_for_cuda_as_for_the_cpu() -> None:
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    assert has_kernel("sasa::local_attention", "AutocastCPU")
+    assert has_kernel("sasa::local_attention", "AutocastCUDA")
 
 
 @every_backend

@@ -7,7 +7,7 @@ import torch
 
 from sasa_cli.attention import available_backends
 from sasa_cli.errors import SpecError
-from sasa_cli.models import LocalSelfAttention, attention_backends, build_model, model_kwargs
+from sasa_cli.models import LocalSelfAttention, attention_backends, attention_problems, build_model, model_kwargs
 from sasa_cli.models.arguments import MODEL_ARGUMENTS, model_spec
 from sasa_cli.spec import ModelSpec, StemSpec
 
@@ -127,3 +127,16 @@ def test_all_problems_are_named_at_once():
 def test_unknown_arguments_are_refused():
     with pytest.raises(TypeError, match="spatial_extend"):
         timm.create_model("sasa_resnet50", spatial_extend=5)
+
+
+def test_attention_problems_are_those_of_a_forward_pass() -> None:
+    network = build_model(SPEC, 5).eval()
+    network(torch.randn(2, 3, 32, 32))
+    random = torch.get_rng_state()
+    problems = attention_problems(SPEC, 32, batch=2, dtype=torch.float32, device="cpu")
+    assert torch.equal(torch.get_rng_state(), random)
+    asked = {n: layer.last_problem for n, layer in network.named_modules() if isinstance(layer, LocalSelfAttention)}
+    assert problems
+    assert problems == asked
+    elsewhere = attention_problems(SPEC, 32, batch=2, dtype=torch.bfloat16, device="cuda")
+    assert {(each.dtype, each.device) for each in elsewhere.values()} == {(torch.bfloat16, "cuda")}

@@ -33,6 +33,12 @@ def tiny(stages: str = "CCCC", *, seed: int = 0, data: dict[str, Any] | None = N
     )
 
 
+def with_backend(spec: RunSpec, backend: str) -> RunSpec:
+    """`spec` with another attention backend."""
+    attention = spec.model.attention.model_copy(update={"backend": backend})
+    return spec.model_copy(update={"model": spec.model.model_copy(update={"attention": attention})})
+
+
 class Trainer:
     """Trains specs below one folder."""
 

@@ -5,19 +5,21 @@ import pickle
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from sasa_cli.attention import Problem, operator
 from sasa_cli.errors import DataError, RunError, SasaError, SpecError
 from sasa_cli.record import Failure, RunPaths, read_record
 from sasa_cli.spec import RunSpec
 from sasa_cli.training.evaluation import NonFiniteLossError
 from sasa_cli.training.run import Progress
 
-from .runs import STEPS, Trainer, same_run, tiny
+from .runs import STEPS, Trainer, same_run, tiny, with_backend
 
 
 def failure_of(paths: RunPaths) -> Failure:
@@ -102,11 +104,23 @@ def test_impossible_recipes_are_refused_before_anything_is_written(
 
 
 def test_backend_that_does_not_run_here_is_refused(train: Trainer) -> None:
-    spec = tiny("AAAA")
-    attention = spec.model.attention.model_copy(update={"backend": "abacus"})
-    spec = spec.model_copy(update={"model": spec.model.model_copy(update={"attention": attention})})
     with pytest.raises(SpecError, match=r"model\.attention\.backend: 'abacus' does not run here; allowed are auto, "):
+        train(with_backend(tiny("AAAA"), "abacus"))
+
+
+def test_backend_that_cannot_compute_a_layer_is_refused(train: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def supports(problem: Problem) -> str | None:
+        return f"maps of 2 x 2 are too small, in {problem.dtype}" if problem.pixels == 4 else None
+
+    picky = [replace(b, supports=supports) if b.name == "shift" else b for b in operator.BACKENDS]
+    monkeypatch.setattr(operator, "BACKENDS", tuple(picky))
+    spec = with_backend(tiny("CCAA", amp="bf16"), "shift")
+    says = (
+        r"model\.attention\.backend: layer4\.0\.conv2: backend 'shift' cannot compute this: maps .* in torch.bfloat16"
+    )
+    with pytest.raises(SpecError, match=says):
         train(spec)
+    assert not train.paths(spec).folder.exists()
 
 
 def test_absent_gpu_is_refused(train: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,13 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sasa_cli.attention import operator
 from sasa_cli.data.loaders import Loader
 from sasa_cli.errors import LockedError
 from sasa_cli.experiment import load_experiment
@@ -20,7 +22,7 @@ from sasa_cli.sweep import expand_sweep
 from sasa_cli.training import session
 from sasa_cli.training.run import Progress
 
-from .runs import STEPS, Trainer, numbers, same_run, tiny
+from .runs import STEPS, Trainer, numbers, same_run, tiny, with_backend
 
 Finished = tuple[RunSpec, RunPaths, RunRecord]
 
@@ -224,3 +226,27 @@ def test_sigterm_interrupts(train: Trainer) -> None:
     assert signal.getsignal(signal.SIGTERM) == handler
     record = json.loads(train.paths(spec).record.read_text())
     assert (record["status"], record["epochs_done"]) == ("interrupted", 1)
+
+
+def test_a_missing_kernel_is_announced_and_recorded(train: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = [replace(b, missing=lambda: "no compiler") if b.name == "cpu" else b for b in operator.BACKENDS]
+    monkeypatch.setattr(operator, "BACKENDS", tuple(absent))
+    spec = tiny("CCAA", epochs=1)
+    says = "attention falls back to the slower dense, because backend 'cpu' does not run here: no compiler"
+    for seed in (0, 1):  # every run says so, not only the first of a process
+        again = spec.model_copy(update={"seed": seed})
+        with pytest.warns(UserWarning, match=says):
+            record = train(again)
+        assert record.environment.refused == {"cpu": "no compiler"}
+        assert set(record.environment.backends.values()) == {"dense"}
+        assert f"UserWarning: {says}" in train.paths(again).log.read_text()
+
+
+def test_nothing_is_refused_without_attention_or_where_a_backend_is_named(
+    train: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = [replace(b, missing=lambda: "no compiler") if b.name == "cpu" else b for b in operator.BACKENDS]
+    monkeypatch.setattr(operator, "BACKENDS", tuple(absent))
+    for spec in (tiny("CCCC", epochs=1), with_backend(tiny("CCCA", epochs=1), "shift")):
+        assert train(spec).environment.refused == {}
+        assert "falls back" not in train.paths(spec).log.read_text()

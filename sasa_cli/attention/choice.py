@@ -1,0 +1,125 @@
+"""Which backend computes a call: one table, with the measurement behind each of its lines."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from sasa_cli.attention.backend import Backend
+from sasa_cli.attention.problem import Problem
+
+# H * W of the largest map that `sdpa` is taken for: 28 x 28.
+SMALL_MAP = 28 * 28
+
+
+def _any(problem: Problem) -> bool:
+    return True
+
+
+def _few_windows(problem: Problem) -> bool:
+    return problem.pixels <= 4 * problem.spatial_extent**2
+
+
+def _small(problem: Problem) -> bool:
+    return problem.pixels <= SMALL_MAP
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table.
+
+    Attributes:
+        backend: its name.
+        device: the type of device that the line is for; None for all.
+        holds: the calls that the line is for.
+        evidence: what speaks for this backend there. Forward and backward of the operator unless it says otherwise.
+    """
+
+    backend: str
+    device: str | None
+    holds: Callable[[Problem], bool]
+    evidence: str
+
+    def fits(self, problem: Problem) -> bool:
+        """Whether the line is for this call."""
+        return self.device in (None, problem.device) and self.holds(problem)
+
+
+# In order of preference; the last line is for every call. Milliseconds for layers of ResNet-50 at 224 px.
+TABLE: tuple[Line, ...] = (
+    Line(
+        "cpu",
+        "cpu",
+        _any,
+        "measured, 2 cores with AVX-512, float32, k = 7, batch 16: 54, 21, 8 and 3 ms at 56, 28, 14 and 7 px, "
+        "against 486, 188, 163 and 139 ms of the shift formulation and 48 and 10 ms of the dense one at 14 and 7 px, "
+        "both in another process",
+    ),
+    Line(
+        "sdpa",
+        "cuda",
+        _small,
+        "estimated for an H100, not measured: forward, bfloat16, k = 7, batch 128, 170 us for 128 channels at 28 px "
+        "and 13 us for 256 at 14 px, against 262 and 111 us of halo",
+    ),
+    Line(
+        "halo",
+        "cuda",
+        _any,
+        "estimated for an H100, not measured: forward, bfloat16, k = 7, batch 128, 669 us for 64 channels at 56 px, "
+        "against 2717 us of sdpa and 3631 us of the unfold formulation",
+    ),
+    Line(
+        "dense",
+        None,
+        _few_windows,
+        "measured on 2 cores, float32, k = 3 to 11: shift overtakes where the map has more than about four windows of "
+        "pixels; at k = 7 and 14 px 48 against 163 ms",
+    ),
+    Line(
+        "shift",
+        None,
+        _any,
+        "measured on 2 cores, float32, k = 7, batch 16: 486 and 188 ms at 56 and 28 px, the best without a compiler, "
+        "against 4147 and 1546 ms of the unfold formulation",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a call was decided.
+
+    Attributes:
+        backend: what computes it.
+        refused: the backends that the table prefers, and why they do not.
+    """
+
+    backend: Backend
+    refused: dict[str, str]
+
+
+def candidates(problem: Problem, backends: Sequence[Backend], table: Sequence[Line] = TABLE) -> Iterator[Backend]:
+    """The backends that the table has for ``problem``, the preferred one first, whether they can compute it or not."""
+    by_name = {backend.name: backend for backend in backends}
+    return (by_name[line.backend] for line in table if line.fits(problem))
+
+
+def decide(problem: Problem, requested: str, backends: Sequence[Backend], table: Sequence[Line] = TABLE) -> Choice:
+    """The backend called ``requested``, or for ``"auto"`` the first that the table has and that can compute it.
+
+    Raises:
+        ValueError: if no backend has that name, or the one that has cannot compute this problem here.
+    """
+    if requested == "auto":
+        refused: dict[str, str] = {}
+        for backend in candidates(problem, backends, table):
+            reason = backend.refusal(problem)
+            if reason is None:
+                return Choice(backend, refused)
+            refused[backend.name] = reason
+        raise ValueError(f"no backend can compute this: {refused}.")
+    by_name = {backend.name: backend for backend in backends}
+    if requested not in by_name:
+        raise ValueError(f"backend must be auto, {' or '.join(by_name)}, got {requested!r}.")
+    if reason := by_name[requested].refusal(problem):
+        raise ValueError(f"backend {requested!r} cannot compute this: {reason}.")
+    return Choice(by_name[requested], {})
