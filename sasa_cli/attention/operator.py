@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from sasa_cli.attention import cpu_kernel, dense, shift
+from sasa_cli.attention import cpu_kernel, dense, shift, triton_kernel
 from sasa_cli.attention.backend import Backend, select
 from sasa_cli.attention.problem import Inputs, Problem, describe
 
 # In order of preference for backend="auto". The last suits every problem.
-BACKENDS: tuple[Backend, ...] = (cpu_kernel.BACKEND, dense.BACKEND, shift.BACKEND)
+BACKENDS: tuple[Backend, ...] = (triton_kernel.BACKEND, cpu_kernel.BACKEND, dense.BACKEND, shift.BACKEND)
 
 
 def available_backends() -> list[str]:

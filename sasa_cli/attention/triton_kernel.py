@@ -1,0 +1,191 @@
+"""Backend ``triton``: fused kernels for GPUs, written in Triton; see `triton_programs`.
+
+They read and write tensors of any strides, so neither layout is copied. Memory beyond inputs and results is one number
+per pixel and head, and in the backward pass ``(D, k)`` numbers per tile and head for the embeddings.
+
+Triton is imported with the first call: PyTorch brings it on Linux, but not with its CPU builds.
+"""
+
+import math
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sasa_cli.attention.backend import Backend
+from sasa_cli.attention.problem import Inputs, Problem
+
+MAX_HEAD_DIM = 128
+MAX_SPATIAL_EXTENT = 19
+LINE_BYTES = 128  # of a GPU's cache
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What one program computes: ``height * width`` pixels of ``heads`` neighbouring heads, with so many warps."""
+
+    heads: int
+    height: int
+    width: int
+    warps: int
+
+
+def choose_tile(problem: Problem, channels_last: bool) -> Tile:
+    """The tile for a problem, pinned rather than tuned, so that every run sums in the same order."""
+    wide = _power_of_two(problem.head_dim)
+    rows = max(1, ELEMENTS // problem.dtype.itemsize * 2 // wide)
+    # In channels-last maps neighbouring heads fill a cache line.
+    per_line = LINE_BYTES // (wide * problem.dtype.itemsize) if channels_last else 1
+    heads = max(1, min(per_line, rows, _power_of_two(problem.heads)))
+    pixels = rows // heads
+    shapes = [(2**i, pixels // 2**i) for i in range(pixels.bit_length())]
+    height, width = min(shapes, key=lambda shape: (_tiles(problem, *shape), abs(shape[0] - shape[1]), shape))
+    return Tile(heads, height, width, WARPS)
+
+
+ELEMENTS, WARPS = 1024, 4
+
+
+def _power_of_two(number: int) -> int:
+    """The smallest that is at least ``number``."""
+    return 1 << (number - 1).bit_length()
+
+
+def _tiles(problem: Problem, height: int, width: int) -> int:
+    return -(-problem.height // height) * -(-problem.width // width)
+
+
+class _Launch:
+    """One launch's grid, and the arguments that all three kernels have in common."""
+
+    def __init__(self, problem: Problem, inputs: Inputs, *maps: Tensor) -> None:
+        row = inputs.row_embedding
+        strides = [stride for tensor in maps for stride in (*tensor.stride()[:2], *tensor.stride()[3:])]
+        channels_last = all(tensor.stride(2) == 1 for tensor in maps)
+        tile = choose_tile(problem, channels_last)
+        self.tiles = problem.batch * _tiles(problem, tile.height, tile.width)
+        self.grid = (self.tiles * -(-problem.heads // tile.heads),)
+        self.sizes = (problem.heads, problem.height, problem.width)
+        self.constants: dict[str, Any] = {
+            "D": problem.head_dim,
+            "WIDE": _power_of_two(problem.head_dim),
+            "K": problem.spatial_extent,
+            "SHARED": row is not None and row.dim() == 2,
+            "COMPUTE": _compute_type(problem),
+            "ALIGNMENT": math.gcd(16, *strides) if channels_last else 1,
+            "GROUP": tile.heads,
+            "TILE_HEIGHT": tile.height,
+            "TILE_WIDTH": tile.width,
+            "num_warps": tile.warps,
+        }
+        self.strides = [stride for tensor in maps for stride in tensor.stride()]
+
+
+def _compute_type(problem: Problem) -> Any:
+    import triton.language as tl
+
+    return tl.float64 if problem.compute_dtype == torch.float64 else tl.float32
+
+
+def _forward(problem: Problem, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    from sasa_cli.attention import triton_programs as programs
+
+    query, key, value, row, column = _readable(inputs)
+    output = torch.empty_like(query)
+    lse = query.new_empty((problem.batch, problem.heads, problem.height, problem.width), dtype=problem.compute_dtype)
+    if problem.batch:
+        launch = _Launch(problem, inputs, query, value if key is None else key, value, output)
+        with torch.cuda.device_of(query):
+            programs.forward[launch.grid](
+                *(query, key, value, row, column, output, lse),
+                *launch.strides,
+                *launch.sizes,
+                MASKED=problem.border == "mask",
+                **launch.constants,
+            )
+    return output, lse
+
+
+def _backward(problem: Problem, grad_output: Tensor, inputs: Inputs, output: Tensor, lse: Tensor) -> Inputs:
+    from sasa_cli.attention import triton_programs as programs
+
+    query, key, value, row, column = _readable(inputs)
+    some_key = value if key is None else key
+    grad_query, grad_value = torch.empty_like(query), torch.empty_like(value)
+    grad_key = None if key is None else torch.empty_like(key)
+    partials = None
+    if problem.batch:
+        delta = torch.empty_like(lse)
+        launch = _Launch(problem, inputs, query, some_key, value, output, grad_output, grad_query)
+        if row is not None:
+            parts = (launch.tiles, problem.heads, problem.spatial_extent, problem.head_dim)
+            partials = lse.new_empty(parts)
+        with torch.cuda.device_of(query):
+            programs.backward_query[launch.grid](
+                *(query, key, value, row, column, output, lse, grad_output, grad_query, partials, delta),
+                *launch.strides,
+                *launch.sizes,
+                MASKED=problem.border == "mask",
+                **launch.constants,
+            )
+            some_grad_key = grad_value if grad_key is None else grad_key
+            launch = _Launch(problem, inputs, query, some_key, value, grad_output, some_grad_key, grad_value)
+            programs.backward_key_value[launch.grid](
+                *(query, key, value, row, column, lse, grad_output, delta, grad_key, grad_value),
+                *launch.strides,
+                *launch.sizes,
+                **launch.constants,
+            )
+    grad_row, grad_column = _embedding_gradients(problem, inputs, partials)
+    return Inputs(grad_query, grad_key, grad_value, grad_row, grad_column)
+
+
+def _readable(inputs: Inputs) -> Inputs:
+    """``inputs`` with the embeddings as the kernels read them: contiguous."""
+    row, column = (None if e is None else e.contiguous() for e in (inputs.row_embedding, inputs.column_embedding))
+    return inputs._replace(row_embedding=row, column_embedding=column)
+
+
+def _embedding_gradients(
+    problem: Problem, inputs: Inputs, partials: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """The sum of ``partials (tiles, N, k, D)``, None for an empty batch, as gradients of the embeddings."""
+    row, column = inputs.row_embedding, inputs.column_embedding
+    if row is None or column is None:
+        return None, None
+    if partials is None:
+        return torch.zeros_like(row), torch.zeros_like(column)
+    total = partials.sum(dim=(0, 1) if row.dim() == 2 else 0).mT  # (D, k) or (N, D, k)
+    first, second = total.chunk(2, dim=-2)
+    return torch.empty_like(row).copy_(first), torch.empty_like(column).copy_(second)
+
+
+def _interpreted() -> bool:
+    """Whether Triton runs kernels as Python, on tensors of any device."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _supports(problem: Problem) -> str | None:
+    if problem.device != "cuda" and not _interpreted():
+        return f"it runs on GPUs, not on {problem.device}"
+    if problem.head_dim > MAX_HEAD_DIM:
+        return f"it takes head dimensions up to {MAX_HEAD_DIM}, not {problem.head_dim}"
+    if problem.spatial_extent > MAX_SPATIAL_EXTENT:
+        return f"it takes spatial extents up to {MAX_SPATIAL_EXTENT}, not {problem.spatial_extent}"
+    return None
+
+
+def _missing() -> str | None:
+    if find_spec("triton") is None:
+        return "it needs the package triton, which PyTorch's CUDA builds for Linux install"
+    if not torch.cuda.is_available() and not _interpreted():
+        return "it needs a GPU"
+    return None
+
+
+BACKEND = Backend(
+    "triton", _forward, _backward, lambda problem: problem.device == "cuda", supports=_supports, missing=_missing
+)

@@ -1,0 +1,332 @@
+"""The three Triton kernels of backend ``triton``; importing this module imports Triton.
+
+A program computes a tile: TILE_HEIGHT x TILE_WIDTH pixels of GROUP neighbouring heads of one image. Its arrays are
+``(rows, D)`` with one row per pixel and head, the head running fastest, so that in channels-last maps neighbouring
+threads read neighbouring channels. D is filled up to a power of two, WIDE, with zeros. All arithmetic is plain
+products and sums in COMPUTE, float32 or float64: half-precision maps lose nothing inside.
+
+The position logit of the place (a, b) is q1 . row[a] + q2 . column[b]. The columns' k parts are computed once per tile
+and kept in registers, as a tuple; the rows' once per window row. The backward pass is two kernels without atomics, so
+that the same input always gives the same bits: one gathers what reaches a query from its window, the other what
+reaches a key from the queries whose windows hold it.
+"""
+
+import triton
+import triton.language as tl
+
+# Below any logit, yet finite: the difference of two such is zero, not NaN.
+LOWEST = tl.constexpr(-3.0e38)
+
+
+@triton.jit
+def _place(heads, height, width, GROUP: tl.constexpr, TILE_HEIGHT: tl.constexpr, TILE_WIDTH: tl.constexpr):
+    """This program's image and place among all; head, y and x of each row of its tile, and whether that is its own.
+
+    A row beyond the last head or pixel repeats the last, so that it computes with valid numbers; nothing stores it.
+    """
+    program = tl.program_id(0)
+    tiles_across = tl.cdiv(width, TILE_WIDTH)
+    tiles = tiles_across * tl.cdiv(height, TILE_HEIGHT)
+    groups = tl.cdiv(heads, GROUP)
+    tile = program % tiles
+    image = program // tiles // groups
+    row = tl.arange(0, TILE_HEIGHT * TILE_WIDTH * GROUP)
+    pixel = row // GROUP
+    head = program // tiles % groups * GROUP + row % GROUP
+    y = tile // tiles_across * TILE_HEIGHT + pixel // TILE_WIDTH
+    x = tile % tiles_across * TILE_WIDTH + pixel % TILE_WIDTH
+    own = (head < heads) & (y < height) & (x < width)
+    head, y, x = tl.minimum(head, heads - 1), tl.minimum(y, height - 1), tl.minimum(x, width - 1)
+    return image, image * tiles + tile, head, y, x, own
+
+
+@triton.jit
+def _maps(base, image, head, y, x, channel, sb, sn, sd, sh, sw, ALIGNMENT: tl.constexpr):
+    """Pointers ``(rows, WIDE)`` into ``(B, N, D, H, W)``; ALIGNMENT divides all strides but that of the channels."""
+    pixel = image.to(tl.int64) * sb + head.to(tl.int64) * sn + y.to(tl.int64) * sh + x.to(tl.int64) * sw
+    return base + tl.multiple_of(pixel, ALIGNMENT)[:, None] + channel.to(tl.int64)[None, :] * sd
+
+
+@triton.jit
+def _step(rows, columns, sh, sw, ALIGNMENT: tl.constexpr):
+    """What moves a pointer by so many rows and columns of the map."""
+    return tl.multiple_of(tl.cast(rows, tl.int64) * sh + tl.cast(columns, tl.int64) * sw, ALIGNMENT)
+
+
+@triton.jit
+def _columns_inside(x, width, K: tl.constexpr):
+    """Bit b of each row: whether window column b lies inside the map. One register in place of K predicates."""
+    first = tl.maximum(K // 2 - x, 0)
+    end = tl.minimum(width + K // 2 - x, K)
+    return (1 << end) - (1 << first)
+
+
+@triton.jit
+def _scalars(base, image, heads, head, height, y, width, x):
+    """Pointers ``(rows,)`` into a contiguous ``(B, N, H, W)``."""
+    return base + ((image.to(tl.int64) * heads + head) * height + y) * width + x
+
+
+@triton.jit
+def _channels(channel, D: tl.constexpr, rows):
+    """Which elements ``(rows, WIDE)`` to read or write; without the test of the channel where D is WIDE."""
+    if channel.shape[0] == D:
+        return rows[:, None] & (channel >= 0)[None, :]
+    return rows[:, None] & (channel < D)[None, :]
+
+
+@triton.jit
+def _embedding(
+    base, index, head, channel,
+    FIRST: tl.constexpr, D: tl.constexpr, K: tl.constexpr, SHARED: tl.constexpr, COMPUTE: tl.constexpr,
+):  # fmt: skip
+    """One offset's row (FIRST) or column embedding ``(rows, WIDE)``, zero in the other half of the channels."""
+    HALF: tl.constexpr = D // 2
+    if FIRST:
+        inner = channel
+        inside = channel < HALF
+    else:
+        inner = channel - HALF
+        inside = (channel >= HALF) & (channel < D)
+    at = inner[None, :] * K + index + head[:, None] * (0 if SHARED else HALF * K)
+    return tl.load(base + at, mask=inside[None, :], other=0.0).to(COMPUTE)
+
+
+@triton.jit
+def _store_partial(
+    base, part, index, group_head, heads, channel, values, FIRST: tl.constexpr, D: tl.constexpr, K: tl.constexpr
+):
+    """Sum ``values (rows, WIDE)`` over the pixels of the tile into half of the channels of ``(parts, N, K, D)``."""
+    GROUP: tl.constexpr = group_head.shape[0]
+    WIDE: tl.constexpr = channel.shape[0]
+    summed = tl.sum(tl.reshape(values, (values.shape[0] // GROUP, GROUP, WIDE)), axis=0)
+    if FIRST:
+        inside = channel < D // 2
+    else:
+        inside = (channel >= D // 2) & (channel < D)
+    at = ((part.to(tl.int64) * heads + group_head[:, None]) * K + index) * D + channel[None, :]
+    tl.store(base + at, summed, mask=(group_head < heads)[:, None] & inside[None, :])
+
+
+@triton.jit
+def forward(
+    query, key, value, row_embedding, column_embedding, output, lse,
+    query_b, query_n, query_d, query_h, query_w, key_b, key_n, key_d, key_h, key_w,
+    value_b, value_n, value_d, value_h, value_w, output_b, output_n, output_d, output_h, output_w,
+    heads, height, width,
+    D: tl.constexpr, WIDE: tl.constexpr, K: tl.constexpr, MASKED: tl.constexpr, SHARED: tl.constexpr,
+    COMPUTE: tl.constexpr, ALIGNMENT: tl.constexpr,
+    GROUP: tl.constexpr, TILE_HEIGHT: tl.constexpr, TILE_WIDTH: tl.constexpr,
+):  # fmt: skip
+    """Output and log-sum-exp. A window row at a time: its K logits, then one step of the online softmax."""
+    RADIUS: tl.constexpr = K // 2
+    image, _, head, y, x, own = _place(heads, height, width, GROUP, TILE_HEIGHT, TILE_WIDTH)
+    channel = tl.arange(0, WIDE)
+    every = _channels(channel, D, own)
+    at_query = _maps(query, image, head, y, x, channel, query_b, query_n, query_d, query_h, query_w, ALIGNMENT)
+    at_value = _maps(value, image, head, y, x, channel, value_b, value_n, value_d, value_h, value_w, ALIGNMENT)
+    if key is not None:
+        at_key = _maps(key, image, head, y, x, channel, key_b, key_n, key_d, key_h, key_w, ALIGNMENT)
+    q = tl.load(at_query, mask=every, other=0.0).to(COMPUTE)
+
+    column_logits = ()
+    if column_embedding is not None:
+        for b in tl.static_range(K):
+            r = _embedding(column_embedding, b, head, channel, False, D, K, SHARED, COMPUTE)
+            column_logits = column_logits + (tl.sum(q * r, axis=1),)
+
+    peak = tl.full([q.shape[0]], LOWEST, COMPUTE)
+    total = tl.zeros([q.shape[0]], COMPUTE)
+    mixture = tl.zeros(q.shape, COMPUTE)
+    columns_inside = _columns_inside(x, width, K)
+    for a in range(K):
+        places_inside = tl.where((y + (a - RADIUS) >= 0) & (y + (a - RADIUS) < height), columns_inside, 0)
+        row_logit = tl.zeros([q.shape[0]], COMPUTE)
+        if row_embedding is not None:
+            row_logit = tl.sum(q * _embedding(row_embedding, a, head, channel, True, D, K, SHARED, COMPUTE), axis=1)
+
+        logits = ()
+        highest = peak
+        for b in tl.static_range(K):
+            inside = (places_inside & (1 << b)) != 0
+            logit = row_logit
+            if column_embedding is not None:
+                logit += column_logits[b]
+            if key is not None:
+                step = _step(a - RADIUS, b - RADIUS, key_h, key_w, ALIGNMENT)
+                k = tl.load(at_key + step, mask=_channels(channel, D, inside), other=0.0).to(COMPUTE)
+                logit += tl.sum(q * k, axis=1)
+            if MASKED:
+                logit = tl.where(inside, logit, float("-inf"))
+            logits = logits + (logit,)
+            highest = tl.maximum(highest, logit)
+
+        shrink = tl.exp(peak - highest)
+        peak = highest
+        total *= shrink
+        mixture *= shrink[:, None]
+        for b in tl.static_range(K):
+            inside = (places_inside & (1 << b)) != 0
+            weight = tl.exp(logits[b] - peak)
+            total += weight
+            step = _step(a - RADIUS, b - RADIUS, value_h, value_w, ALIGNMENT)
+            v = tl.load(at_value + step, mask=_channels(channel, D, inside), other=0.0).to(COMPUTE)
+            mixture += weight[:, None] * v
+
+    at_output = _maps(output, image, head, y, x, channel, output_b, output_n, output_d, output_h, output_w, ALIGNMENT)
+    tl.store(at_output, (mixture / total[:, None]).to(output.dtype.element_ty), mask=every)
+    tl.store(_scalars(lse, image, heads, head, height, y, width, x), peak + tl.log(total), mask=own)
+
+
+@triton.jit
+def backward_query(
+    query, key, value, row_embedding, column_embedding, output, lse, grad_output, grad_query, partials, delta,
+    query_b, query_n, query_d, query_h, query_w, key_b, key_n, key_d, key_h, key_w,
+    value_b, value_n, value_d, value_h, value_w, output_b, output_n, output_d, output_h, output_w,
+    grad_b, grad_n, grad_d, grad_h, grad_w, grad_query_b, grad_query_n, grad_query_d, grad_query_h, grad_query_w,
+    heads, height, width,
+    D: tl.constexpr, WIDE: tl.constexpr, K: tl.constexpr, MASKED: tl.constexpr, SHARED: tl.constexpr,
+    COMPUTE: tl.constexpr, ALIGNMENT: tl.constexpr,
+    GROUP: tl.constexpr, TILE_HEIGHT: tl.constexpr, TILE_WIDTH: tl.constexpr,
+):  # fmt: skip
+    """Gradient of the query, and this tile's part of those of the embeddings; stores delta = sum(output * grad)."""
+    RADIUS: tl.constexpr = K // 2
+    image, part, head, y, x, own = _place(heads, height, width, GROUP, TILE_HEIGHT, TILE_WIDTH)
+    channel = tl.arange(0, WIDE)
+    every = _channels(channel, D, own)
+    at_query = _maps(query, image, head, y, x, channel, query_b, query_n, query_d, query_h, query_w, ALIGNMENT)
+    at_value = _maps(value, image, head, y, x, channel, value_b, value_n, value_d, value_h, value_w, ALIGNMENT)
+    at_grad = _maps(grad_output, image, head, y, x, channel, grad_b, grad_n, grad_d, grad_h, grad_w, ALIGNMENT)
+    at_output = _maps(output, image, head, y, x, channel, output_b, output_n, output_d, output_h, output_w, ALIGNMENT)
+    if key is not None:
+        at_key = _maps(key, image, head, y, x, channel, key_b, key_n, key_d, key_h, key_w, ALIGNMENT)
+    q = tl.load(at_query, mask=every, other=0.0).to(COMPUTE)
+    grad = tl.load(at_grad, mask=every, other=0.0).to(COMPUTE)
+    mean = tl.sum(grad * tl.load(at_output, mask=every, other=0.0).to(COMPUTE), axis=1)
+    tl.store(_scalars(delta, image, heads, head, height, y, width, x), mean, mask=own)
+    log_total = tl.load(_scalars(lse, image, heads, head, height, y, width, x), mask=own, other=float("inf"))
+
+    column_logits = ()
+    grad_columns = ()
+    if column_embedding is not None:
+        for b in tl.static_range(K):
+            r = _embedding(column_embedding, b, head, channel, False, D, K, SHARED, COMPUTE)
+            column_logits = column_logits + (tl.sum(q * r, axis=1),)
+            grad_columns = grad_columns + (tl.zeros([q.shape[0]], COMPUTE),)
+
+    group_head = tl.program_id(0) // (tl.cdiv(width, TILE_WIDTH) * tl.cdiv(height, TILE_HEIGHT))
+    group_head = group_head % tl.cdiv(heads, GROUP) * GROUP + tl.arange(0, GROUP)
+    grad_q = tl.zeros(q.shape, COMPUTE)
+    columns_inside = _columns_inside(x, width, K)
+    for a in range(K):
+        places_inside = tl.where((y + (a - RADIUS) >= 0) & (y + (a - RADIUS) < height), columns_inside, 0)
+        row_logit = -log_total
+        if row_embedding is not None:
+            r = _embedding(row_embedding, a, head, channel, True, D, K, SHARED, COMPUTE)
+            row_logit += tl.sum(q * r, axis=1)
+        grad_row = tl.zeros([q.shape[0]], COMPUTE)
+        new_grad_columns = ()
+        for b in tl.static_range(K):
+            inside = (places_inside & (1 << b)) != 0
+            logit = row_logit
+            if column_embedding is not None:
+                logit += column_logits[b]
+            if key is not None:
+                step = _step(a - RADIUS, b - RADIUS, key_h, key_w, ALIGNMENT)
+                k = tl.load(at_key + step, mask=_channels(channel, D, inside), other=0.0).to(COMPUTE)
+                logit += tl.sum(q * k, axis=1)
+            if MASKED:
+                logit = tl.where(inside, logit, float("-inf"))
+            step = _step(a - RADIUS, b - RADIUS, value_h, value_w, ALIGNMENT)
+            v = tl.load(at_value + step, mask=_channels(channel, D, inside), other=0.0).to(COMPUTE)
+            grad_logit = tl.exp(logit) * (tl.sum(grad * v, axis=1) - mean)
+            if key is not None:
+                grad_q += grad_logit[:, None] * k
+            if column_embedding is not None:
+                grad_row += grad_logit
+                new_grad_columns = new_grad_columns + (grad_columns[b] + grad_logit,)
+        if row_embedding is not None:
+            grad_columns = new_grad_columns
+            r = _embedding(row_embedding, a, head, channel, True, D, K, SHARED, COMPUTE)
+            grad_q += grad_row[:, None] * r
+            _store_partial(partials, part, a, group_head, heads, channel, grad_row[:, None] * q, True, D, K)
+
+    if column_embedding is not None:
+        for b in tl.static_range(K):
+            r = _embedding(column_embedding, b, head, channel, False, D, K, SHARED, COMPUTE)
+            grad_q += grad_columns[b][:, None] * r
+            _store_partial(partials, part, b, group_head, heads, channel, grad_columns[b][:, None] * q, False, D, K)
+    at_grad_query = _maps(
+        grad_query, image, head, y, x, channel,
+        grad_query_b, grad_query_n, grad_query_d, grad_query_h, grad_query_w, ALIGNMENT,
+    )  # fmt: skip
+    tl.store(at_grad_query, grad_q.to(grad_query.dtype.element_ty), mask=every)
+
+
+@triton.jit
+def backward_key_value(
+    query, key, value, row_embedding, column_embedding, lse, grad_output, delta, grad_key, grad_value,
+    query_b, query_n, query_d, query_h, query_w, key_b, key_n, key_d, key_h, key_w,
+    value_b, value_n, value_d, value_h, value_w, grad_b, grad_n, grad_d, grad_h, grad_w,
+    grad_key_b, grad_key_n, grad_key_d, grad_key_h, grad_key_w,
+    grad_value_b, grad_value_n, grad_value_d, grad_value_h, grad_value_w,
+    heads, height, width,
+    D: tl.constexpr, WIDE: tl.constexpr, K: tl.constexpr, SHARED: tl.constexpr,
+    COMPUTE: tl.constexpr, ALIGNMENT: tl.constexpr,
+    GROUP: tl.constexpr, TILE_HEIGHT: tl.constexpr, TILE_WIDTH: tl.constexpr,
+):  # fmt: skip
+    """Gradients of key and value. A key at (y, x) has place (a, b) in the window of (y - a + R, x - b + R)."""
+    RADIUS: tl.constexpr = K // 2
+    image, _, head, y, x, own = _place(heads, height, width, GROUP, TILE_HEIGHT, TILE_WIDTH)
+    channel = tl.arange(0, WIDE)
+    every = _channels(channel, D, own)
+    at_query = _maps(query, image, head, y, x, channel, query_b, query_n, query_d, query_h, query_w, ALIGNMENT)
+    at_value = _maps(value, image, head, y, x, channel, value_b, value_n, value_d, value_h, value_w, ALIGNMENT)
+    at_grad = _maps(grad_output, image, head, y, x, channel, grad_b, grad_n, grad_d, grad_h, grad_w, ALIGNMENT)
+    at_lse = _scalars(lse, image, heads, head, height, y, width, x)
+    at_delta = _scalars(delta, image, heads, head, height, y, width, x)
+    v = tl.load(at_value, mask=every, other=0.0).to(COMPUTE)
+    grad_v = tl.zeros(v.shape, COMPUTE)
+    k = tl.zeros(v.shape, COMPUTE)
+    grad_k = tl.zeros(v.shape, COMPUTE)
+    if key is not None:
+        at_key = _maps(key, image, head, y, x, channel, key_b, key_n, key_d, key_h, key_w, ALIGNMENT)
+        k = tl.load(at_key, mask=every, other=0.0).to(COMPUTE)
+
+    for a in range(K):
+        inside_row = (y - (a - RADIUS) >= 0) & (y - (a - RADIUS) < height)
+        k_and_row = k
+        if row_embedding is not None:
+            k_and_row += _embedding(row_embedding, a, head, channel, True, D, K, SHARED, COMPUTE)
+        for b in range(K):
+            inside = inside_row & (x - (b - RADIUS) >= 0) & (x - (b - RADIUS) < width)
+            read = _channels(channel, D, inside)
+            k_and_r = k_and_row
+            if column_embedding is not None:
+                k_and_r += _embedding(column_embedding, b, head, channel, False, D, K, SHARED, COMPUTE)
+            pixel = tl.cast(a - RADIUS, tl.int64) * width + (b - RADIUS)
+            logit = -tl.load(at_lse - pixel, mask=inside, other=float("inf"))
+            if key is not None or row_embedding is not None:
+                step = _step(a - RADIUS, b - RADIUS, query_h, query_w, ALIGNMENT)
+                q = tl.load(at_query - step, mask=read, other=0.0).to(COMPUTE)
+                logit += tl.sum(q * k_and_r, axis=1)
+            weight = tl.exp(logit)
+            grad = tl.load(at_grad - _step(a - RADIUS, b - RADIUS, grad_h, grad_w, ALIGNMENT), mask=read, other=0.0)
+            grad = grad.to(COMPUTE)
+            grad_v += weight[:, None] * grad
+            if key is not None:
+                mean = tl.load(at_delta - pixel, mask=inside, other=0.0)
+                grad_logit = weight * (tl.sum(grad * v, axis=1) - mean)
+                grad_k += grad_logit[:, None] * q
+
+    at_grad_value = _maps(
+        grad_value, image, head, y, x, channel,
+        grad_value_b, grad_value_n, grad_value_d, grad_value_h, grad_value_w, ALIGNMENT,
+    )  # fmt: skip
+    tl.store(at_grad_value, grad_v.to(grad_value.dtype.element_ty), mask=every)
+    if key is not None:
+        at_grad_key = _maps(
+            grad_key, image, head, y, x, channel,
+            grad_key_b, grad_key_n, grad_key_d, grad_key_h, grad_key_w, ALIGNMENT,
+        )  # fmt: skip
+        tl.store(at_grad_key, grad_k.to(grad_key.dtype.element_ty), mask=every)
