@@ -48,12 +48,6 @@ def _maps(base, image, head, y, x, channel, sb, sn, sd, sh, sw, ALIGNMENT: tl.co
 
 
 @triton.jit
-def _step(rows, columns, sh, sw, ALIGNMENT: tl.constexpr):
-    """What moves a pointer by so many rows and columns of the map."""
-    return tl.multiple_of(tl.cast(rows, tl.int64) * sh + tl.cast(columns, tl.int64) * sw, ALIGNMENT)
-
-
-@triton.jit
 def _columns_inside(x, width, K: tl.constexpr):
     """Bit b of each row: whether window column b lies inside the map. One register in place of K predicates."""
     first = tl.maximum(K // 2 - x, 0)
@@ -68,28 +62,19 @@ def _scalars(base, image, heads, head, height, y, width, x):
 
 
 @triton.jit
-def _channels(channel, D: tl.constexpr, rows):
-    """Which elements ``(rows, WIDE)`` to read or write; without the test of the channel where D is WIDE."""
+def _filled(channel, D: tl.constexpr):
+    """Which channels ``(1, WIDE)`` there are; plainly all, for the compiler, where D is WIDE."""
     if channel.shape[0] == D:
-        return rows[:, None] & (channel >= 0)[None, :]
-    return rows[:, None] & (channel < D)[None, :]
+        return (channel >= 0)[None, :]
+    return (channel < D)[None, :]
 
 
 @triton.jit
-def _embedding(
-    base, index, head, channel,
-    FIRST: tl.constexpr, D: tl.constexpr, K: tl.constexpr, SHARED: tl.constexpr, COMPUTE: tl.constexpr,
-):  # fmt: skip
-    """One offset's row (FIRST) or column embedding ``(rows, WIDE)``, zero in the other half of the channels."""
-    HALF: tl.constexpr = D // 2
-    if FIRST:
-        inner = channel
-        inside = channel < HALF
-    else:
-        inner = channel - HALF
-        inside = (channel >= HALF) & (channel < D)
-    at = inner[None, :] * K + index + head[:, None] * (0 if SHARED else HALF * K)
-    return tl.load(base + at, mask=inside[None, :], other=0.0).to(COMPUTE)
+def _embedding(base, head, channel, K: tl.constexpr, HALF: tl.constexpr, SHARED: tl.constexpr):
+    """Pointers ``(rows, WIDE)`` to the first offset of ``(D // 2, k)`` or ``(N, D // 2, k)``; the next follow it."""
+    if SHARED:
+        return base + head[:, None] * 0 + channel[None, :] * K
+    return base + head[:, None] * (HALF * K) + channel[None, :] * K
 
 
 @triton.jit
@@ -122,39 +107,45 @@ def forward(
     RADIUS: tl.constexpr = K // 2
     image, _, head, y, x, own = _place(heads, height, width, GROUP, TILE_HEIGHT, TILE_WIDTH)
     channel = tl.arange(0, WIDE)
-    every = _channels(channel, D, own)
+    filled = _filled(channel, D)
     at_query = _maps(query, image, head, y, x, channel, query_b, query_n, query_d, query_h, query_w, ALIGNMENT)
     at_value = _maps(value, image, head, y, x, channel, value_b, value_n, value_d, value_h, value_w, ALIGNMENT)
     if key is not None:
         at_key = _maps(key, image, head, y, x, channel, key_b, key_n, key_d, key_h, key_w, ALIGNMENT)
-    q = tl.load(at_query, mask=every, other=0.0).to(COMPUTE)
+    q = tl.load(at_query, mask=filled, other=0.0).to(COMPUTE)
 
+    first, second = (channel < D // 2)[None, :], (channel >= D // 2)[None, :] & filled
+    if row_embedding is not None:
+        at_row = _embedding(row_embedding, head, channel, K, D // 2, SHARED)
+        at_column = _embedding(column_embedding, head, channel - D // 2, K, D // 2, SHARED)
     column_logits = ()
-    if column_embedding is not None:
+    if row_embedding is not None:
         for b in tl.static_range(K):
-            r = _embedding(column_embedding, b, head, channel, False, D, K, SHARED, COMPUTE)
+            r = tl.load(at_column + b, mask=second, other=0.0).to(COMPUTE)
             column_logits = column_logits + (tl.sum(q * r, axis=1),)
 
     peak = tl.full([q.shape[0]], LOWEST, COMPUTE)
     total = tl.zeros([q.shape[0]], COMPUTE)
     mixture = tl.zeros(q.shape, COMPUTE)
+    key_row, key_column = tl.cast(key_h, tl.int64), tl.cast(key_w, tl.int64)
+    value_row, value_column = tl.cast(value_h, tl.int64), tl.cast(value_w, tl.int64)
     columns_inside = _columns_inside(x, width, K)
     for a in range(K):
         places_inside = tl.where((y + (a - RADIUS) >= 0) & (y + (a - RADIUS) < height), columns_inside, 0)
         row_logit = tl.zeros([q.shape[0]], COMPUTE)
         if row_embedding is not None:
-            row_logit = tl.sum(q * _embedding(row_embedding, a, head, channel, True, D, K, SHARED, COMPUTE), axis=1)
+            row_logit = tl.sum(q * tl.load(at_row + a, mask=first, other=0.0).to(COMPUTE), axis=1)
 
         logits = ()
         highest = peak
         for b in tl.static_range(K):
             inside = (places_inside & (1 << b)) != 0
             logit = row_logit
-            if column_embedding is not None:
+            if row_embedding is not None:
                 logit += column_logits[b]
             if key is not None:
-                step = _step(a - RADIUS, b - RADIUS, key_h, key_w, ALIGNMENT)
-                k = tl.load(at_key + step, mask=_channels(channel, D, inside), other=0.0).to(COMPUTE)
+                step = tl.multiple_of((a - RADIUS) * key_row + (b - RADIUS) * key_column, ALIGNMENT)
+                k = tl.load(at_key + step, mask=filled & inside[:, None], other=0.0).to(COMPUTE)
                 logit += tl.sum(q * k, axis=1)
             if MASKED:
                 logit = tl.where(inside, logit, float("-inf"))
@@ -169,12 +160,12 @@ def forward(
             inside = (places_inside & (1 << b)) != 0
             weight = tl.exp(logits[b] - peak)
             total += weight
-            step = _step(a - RADIUS, b - RADIUS, value_h, value_w, ALIGNMENT)
-            v = tl.load(at_value + step, mask=_channels(channel, D, inside), other=0.0).to(COMPUTE)
+            step = tl.multiple_of((a - RADIUS) * value_row + (b - RADIUS) * value_column, ALIGNMENT)
+            v = tl.load(at_value + step, mask=filled & inside[:, None], other=0.0).to(COMPUTE)
             mixture += weight[:, None] * v
 
     at_output = _maps(output, image, head, y, x, channel, output_b, output_n, output_d, output_h, output_w, ALIGNMENT)
-    tl.store(at_output, (mixture / total[:, None]).to(output.dtype.element_ty), mask=every)
+    tl.store(at_output, (mixture / total[:, None]).to(output.dtype.element_ty), mask=filled & own[:, None])
     tl.store(_scalars(lse, image, heads, head, height, y, width, x), peak + tl.log(total), mask=own)
 
 
@@ -193,74 +184,80 @@ def backward_query(
     RADIUS: tl.constexpr = K // 2
     image, part, head, y, x, own = _place(heads, height, width, GROUP, TILE_HEIGHT, TILE_WIDTH)
     channel = tl.arange(0, WIDE)
-    every = _channels(channel, D, own)
+    filled = _filled(channel, D)
     at_query = _maps(query, image, head, y, x, channel, query_b, query_n, query_d, query_h, query_w, ALIGNMENT)
     at_value = _maps(value, image, head, y, x, channel, value_b, value_n, value_d, value_h, value_w, ALIGNMENT)
     at_grad = _maps(grad_output, image, head, y, x, channel, grad_b, grad_n, grad_d, grad_h, grad_w, ALIGNMENT)
     at_output = _maps(output, image, head, y, x, channel, output_b, output_n, output_d, output_h, output_w, ALIGNMENT)
     if key is not None:
         at_key = _maps(key, image, head, y, x, channel, key_b, key_n, key_d, key_h, key_w, ALIGNMENT)
-    q = tl.load(at_query, mask=every, other=0.0).to(COMPUTE)
-    grad = tl.load(at_grad, mask=every, other=0.0).to(COMPUTE)
-    mean = tl.sum(grad * tl.load(at_output, mask=every, other=0.0).to(COMPUTE), axis=1)
+    q = tl.load(at_query, mask=filled, other=0.0).to(COMPUTE)
+    grad = tl.load(at_grad, mask=filled, other=0.0).to(COMPUTE)
+    mean = tl.sum(grad * tl.load(at_output, mask=filled, other=0.0).to(COMPUTE), axis=1)
     tl.store(_scalars(delta, image, heads, head, height, y, width, x), mean, mask=own)
     log_total = tl.load(_scalars(lse, image, heads, head, height, y, width, x), mask=own, other=float("inf"))
 
+    first, second = (channel < D // 2)[None, :], (channel >= D // 2)[None, :] & filled
+    if row_embedding is not None:
+        at_row = _embedding(row_embedding, head, channel, K, D // 2, SHARED)
+        at_column = _embedding(column_embedding, head, channel - D // 2, K, D // 2, SHARED)
     column_logits = ()
     grad_columns = ()
-    if column_embedding is not None:
+    if row_embedding is not None:
         for b in tl.static_range(K):
-            r = _embedding(column_embedding, b, head, channel, False, D, K, SHARED, COMPUTE)
+            r = tl.load(at_column + b, mask=second, other=0.0).to(COMPUTE)
             column_logits = column_logits + (tl.sum(q * r, axis=1),)
             grad_columns = grad_columns + (tl.zeros([q.shape[0]], COMPUTE),)
 
     group_head = tl.program_id(0) // (tl.cdiv(width, TILE_WIDTH) * tl.cdiv(height, TILE_HEIGHT))
     group_head = group_head % tl.cdiv(heads, GROUP) * GROUP + tl.arange(0, GROUP)
     grad_q = tl.zeros(q.shape, COMPUTE)
+    key_row, key_column = tl.cast(key_h, tl.int64), tl.cast(key_w, tl.int64)
+    value_row, value_column = tl.cast(value_h, tl.int64), tl.cast(value_w, tl.int64)
     columns_inside = _columns_inside(x, width, K)
     for a in range(K):
         places_inside = tl.where((y + (a - RADIUS) >= 0) & (y + (a - RADIUS) < height), columns_inside, 0)
         row_logit = -log_total
         if row_embedding is not None:
-            r = _embedding(row_embedding, a, head, channel, True, D, K, SHARED, COMPUTE)
+            r = tl.load(at_row + a, mask=first, other=0.0).to(COMPUTE)
             row_logit += tl.sum(q * r, axis=1)
         grad_row = tl.zeros([q.shape[0]], COMPUTE)
         new_grad_columns = ()
         for b in tl.static_range(K):
             inside = (places_inside & (1 << b)) != 0
             logit = row_logit
-            if column_embedding is not None:
+            if row_embedding is not None:
                 logit += column_logits[b]
             if key is not None:
-                step = _step(a - RADIUS, b - RADIUS, key_h, key_w, ALIGNMENT)
-                k = tl.load(at_key + step, mask=_channels(channel, D, inside), other=0.0).to(COMPUTE)
+                step = tl.multiple_of((a - RADIUS) * key_row + (b - RADIUS) * key_column, ALIGNMENT)
+                k = tl.load(at_key + step, mask=filled & inside[:, None], other=0.0).to(COMPUTE)
                 logit += tl.sum(q * k, axis=1)
             if MASKED:
                 logit = tl.where(inside, logit, float("-inf"))
-            step = _step(a - RADIUS, b - RADIUS, value_h, value_w, ALIGNMENT)
-            v = tl.load(at_value + step, mask=_channels(channel, D, inside), other=0.0).to(COMPUTE)
+            step = tl.multiple_of((a - RADIUS) * value_row + (b - RADIUS) * value_column, ALIGNMENT)
+            v = tl.load(at_value + step, mask=filled & inside[:, None], other=0.0).to(COMPUTE)
             grad_logit = tl.exp(logit) * (tl.sum(grad * v, axis=1) - mean)
             if key is not None:
                 grad_q += grad_logit[:, None] * k
-            if column_embedding is not None:
+            if row_embedding is not None:
                 grad_row += grad_logit
                 new_grad_columns = new_grad_columns + (grad_columns[b] + grad_logit,)
         if row_embedding is not None:
             grad_columns = new_grad_columns
-            r = _embedding(row_embedding, a, head, channel, True, D, K, SHARED, COMPUTE)
+            r = tl.load(at_row + a, mask=first, other=0.0).to(COMPUTE)
             grad_q += grad_row[:, None] * r
             _store_partial(partials, part, a, group_head, heads, channel, grad_row[:, None] * q, True, D, K)
 
-    if column_embedding is not None:
+    if row_embedding is not None:
         for b in tl.static_range(K):
-            r = _embedding(column_embedding, b, head, channel, False, D, K, SHARED, COMPUTE)
+            r = tl.load(at_column + b, mask=second, other=0.0).to(COMPUTE)
             grad_q += grad_columns[b][:, None] * r
             _store_partial(partials, part, b, group_head, heads, channel, grad_columns[b][:, None] * q, False, D, K)
     at_grad_query = _maps(
         grad_query, image, head, y, x, channel,
         grad_query_b, grad_query_n, grad_query_d, grad_query_h, grad_query_w, ALIGNMENT,
     )  # fmt: skip
-    tl.store(at_grad_query, grad_q.to(grad_query.dtype.element_ty), mask=every)
+    tl.store(at_grad_query, grad_q.to(grad_query.dtype.element_ty), mask=filled & own[:, None])
 
 
 @triton.jit
@@ -279,40 +276,46 @@ def backward_key_value(
     RADIUS: tl.constexpr = K // 2
     image, _, head, y, x, own = _place(heads, height, width, GROUP, TILE_HEIGHT, TILE_WIDTH)
     channel = tl.arange(0, WIDE)
-    every = _channels(channel, D, own)
+    filled = _filled(channel, D)
     at_query = _maps(query, image, head, y, x, channel, query_b, query_n, query_d, query_h, query_w, ALIGNMENT)
     at_value = _maps(value, image, head, y, x, channel, value_b, value_n, value_d, value_h, value_w, ALIGNMENT)
     at_grad = _maps(grad_output, image, head, y, x, channel, grad_b, grad_n, grad_d, grad_h, grad_w, ALIGNMENT)
     at_lse = _scalars(lse, image, heads, head, height, y, width, x)
     at_delta = _scalars(delta, image, heads, head, height, y, width, x)
-    v = tl.load(at_value, mask=every, other=0.0).to(COMPUTE)
+    v = tl.load(at_value, mask=filled, other=0.0).to(COMPUTE)
     grad_v = tl.zeros(v.shape, COMPUTE)
     k = tl.zeros(v.shape, COMPUTE)
     grad_k = tl.zeros(v.shape, COMPUTE)
     if key is not None:
         at_key = _maps(key, image, head, y, x, channel, key_b, key_n, key_d, key_h, key_w, ALIGNMENT)
-        k = tl.load(at_key, mask=every, other=0.0).to(COMPUTE)
+        k = tl.load(at_key, mask=filled, other=0.0).to(COMPUTE)
 
+    first, second = (channel < D // 2)[None, :], (channel >= D // 2)[None, :] & filled
+    if row_embedding is not None:
+        at_row = _embedding(row_embedding, head, channel, K, D // 2, SHARED)
+        at_column = _embedding(column_embedding, head, channel - D // 2, K, D // 2, SHARED)
+    query_row, query_column = tl.cast(query_h, tl.int64), tl.cast(query_w, tl.int64)
+    grad_row, grad_column = tl.cast(grad_h, tl.int64), tl.cast(grad_w, tl.int64)
     for a in range(K):
         inside_row = (y - (a - RADIUS) >= 0) & (y - (a - RADIUS) < height)
         k_and_row = k
         if row_embedding is not None:
-            k_and_row += _embedding(row_embedding, a, head, channel, True, D, K, SHARED, COMPUTE)
+            k_and_row += tl.load(at_row + a, mask=first, other=0.0).to(COMPUTE)
         for b in range(K):
             inside = inside_row & (x - (b - RADIUS) >= 0) & (x - (b - RADIUS) < width)
-            read = _channels(channel, D, inside)
+            read = filled & inside[:, None]
             k_and_r = k_and_row
-            if column_embedding is not None:
-                k_and_r += _embedding(column_embedding, b, head, channel, False, D, K, SHARED, COMPUTE)
-            pixel = tl.cast(a - RADIUS, tl.int64) * width + (b - RADIUS)
+            if row_embedding is not None:
+                k_and_r += tl.load(at_column + b, mask=second, other=0.0).to(COMPUTE)
+            pixel = (a - RADIUS) * width + (b - RADIUS)
             logit = -tl.load(at_lse - pixel, mask=inside, other=float("inf"))
             if key is not None or row_embedding is not None:
-                step = _step(a - RADIUS, b - RADIUS, query_h, query_w, ALIGNMENT)
+                step = tl.multiple_of((a - RADIUS) * query_row + (b - RADIUS) * query_column, ALIGNMENT)
                 q = tl.load(at_query - step, mask=read, other=0.0).to(COMPUTE)
                 logit += tl.sum(q * k_and_r, axis=1)
             weight = tl.exp(logit)
-            grad = tl.load(at_grad - _step(a - RADIUS, b - RADIUS, grad_h, grad_w, ALIGNMENT), mask=read, other=0.0)
-            grad = grad.to(COMPUTE)
+            step = tl.multiple_of((a - RADIUS) * grad_row + (b - RADIUS) * grad_column, ALIGNMENT)
+            grad = tl.load(at_grad - step, mask=read, other=0.0).to(COMPUTE)
             grad_v += weight[:, None] * grad
             if key is not None:
                 mean = tl.load(at_delta - pixel, mask=inside, other=0.0)
@@ -323,10 +326,10 @@ def backward_key_value(
         grad_value, image, head, y, x, channel,
         grad_value_b, grad_value_n, grad_value_d, grad_value_h, grad_value_w, ALIGNMENT,
     )  # fmt: skip
-    tl.store(at_grad_value, grad_v.to(grad_value.dtype.element_ty), mask=every)
+    tl.store(at_grad_value, grad_v.to(grad_value.dtype.element_ty), mask=filled & own[:, None])
     if key is not None:
         at_grad_key = _maps(
             grad_key, image, head, y, x, channel,
             grad_key_b, grad_key_n, grad_key_d, grad_key_h, grad_key_w, ALIGNMENT,
         )  # fmt: skip
-        tl.store(at_grad_key, grad_k.to(grad_key.dtype.element_ty), mask=every)
+        tl.store(at_grad_key, grad_k.to(grad_key.dtype.element_ty), mask=filled & own[:, None])
