@@ -21,32 +21,38 @@ from sasa_cli.attention.problem import Inputs, Problem
 MAX_HEAD_DIM = 128
 MAX_SPATIAL_EXTENT = 19
 LINE_BYTES = 128  # of a GPU's cache
+WARPS = 4
+TILE_BYTES = WARPS * 32 * 16  # of one map: the widest load of each thread, so that a thread has one row of the tile
 
 
 @dataclass(frozen=True)
 class Tile:
-    """What one program computes: ``height * width`` pixels of ``heads`` neighbouring heads, with so many warps."""
+    """What one program computes: ``height * width`` pixels of ``heads`` neighbouring heads."""
 
     heads: int
     height: int
     width: int
-    warps: int
 
 
 def choose_tile(problem: Problem, channels_last: bool) -> Tile:
     """The tile for a problem, pinned rather than tuned, so that every run sums in the same order."""
     wide = _power_of_two(problem.head_dim)
-    rows = max(1, ELEMENTS // problem.dtype.itemsize * 2 // wide)
+    rows = max(1, TILE_BYTES // (wide * problem.dtype.itemsize))
     # In channels-last maps neighbouring heads fill a cache line.
     per_line = LINE_BYTES // (wide * problem.dtype.itemsize) if channels_last else 1
     heads = max(1, min(per_line, rows, _power_of_two(problem.heads)))
     pixels = rows // heads
     shapes = [(2**i, pixels // 2**i) for i in range(pixels.bit_length())]
     height, width = min(shapes, key=lambda shape: (_tiles(problem, *shape), abs(shape[0] - shape[1]), shape))
-    return Tile(heads, height, width, WARPS)
+    return Tile(heads, height, width)
 
 
-ELEMENTS, WARPS = 1024, 4
+def query_registers(spatial_extent: int) -> int:
+    """Most registers of a thread of `triton_programs.backward_query`.
+
+    Without a limit the assembler aims for more programs at a time and spills a few; the other kernels it leaves whole.
+    """
+    return 168 if spatial_extent <= 11 else 255
 
 
 def _power_of_two(number: int) -> int:
@@ -79,7 +85,7 @@ class _Launch:
             "GROUP": tile.heads,
             "TILE_HEIGHT": tile.height,
             "TILE_WIDTH": tile.width,
-            "num_warps": tile.warps,
+            "num_warps": WARPS,
         }
         self.strides = [stride for tensor in maps for stride in tensor.stride()]
 
@@ -129,6 +135,7 @@ def _backward(problem: Problem, grad_output: Tensor, inputs: Inputs, output: Ten
                 *launch.strides,
                 *launch.sizes,
                 MASKED=problem.border == "mask",
+                maxnreg=query_registers(problem.spatial_extent),
                 **launch.constants,
             )
             some_grad_key = grad_value if grad_key is None else grad_key
@@ -170,7 +177,7 @@ def _interpreted() -> bool:
 
 def _supports(problem: Problem) -> str | None:
     if problem.device != "cuda" and not _interpreted():
-        return f"it runs on GPUs, not on {problem.device}"
+        return f"it runs on NVIDIA GPUs, not on {problem.device}"
     if problem.head_dim > MAX_HEAD_DIM:
         return f"it takes head dimensions up to {MAX_HEAD_DIM}, not {problem.head_dim}"
     if problem.spatial_extent > MAX_SPATIAL_EXTENT:
@@ -181,8 +188,8 @@ def _supports(problem: Problem) -> str | None:
 def _missing() -> str | None:
     if find_spec("triton") is None:
         return "it needs the package triton, which PyTorch's CUDA builds for Linux install"
-    if not torch.cuda.is_available() and not _interpreted():
-        return "it needs a GPU"
+    if not (torch.version.cuda and torch.cuda.is_available()) and not _interpreted():
+        return "it needs an NVIDIA GPU"
     return None
 
 

@@ -16,6 +16,8 @@ import triton.language as tl
 
 # Below any logit, yet finite: the difference of two such is zero, not NaN.
 LOWEST = tl.constexpr(-3.0e38)
+# Compiled once for all maps, not once more for those of one row or of a multiple of 16.
+SIZES = ("heads", "height", "width")
 
 
 @triton.jit
@@ -93,7 +95,7 @@ def _store_partial(
     tl.store(base + at, summed, mask=(group_head < heads)[:, None] & inside[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def forward(
     query, key, value, row_embedding, column_embedding, output, lse,
     query_b, query_n, query_d, query_h, query_w, key_b, key_n, key_d, key_h, key_w,
@@ -169,7 +171,7 @@ def forward(
     tl.store(_scalars(lse, image, heads, head, height, y, width, x), peak + tl.log(total), mask=own)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def backward_query(
     query, key, value, row_embedding, column_embedding, output, lse, grad_output, grad_query, partials, delta,
     query_b, query_n, query_d, query_h, query_w, key_b, key_n, key_d, key_h, key_w,
@@ -260,7 +262,7 @@ def backward_query(
     tl.store(at_grad_query, grad_q.to(grad_query.dtype.element_ty), mask=filled & own[:, None])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def backward_key_value(
     query, key, value, row_embedding, column_embedding, lse, grad_output, delta, grad_key, grad_value,
     query_b, query_n, query_d, query_h, query_w, key_b, key_n, key_d, key_h, key_w,
