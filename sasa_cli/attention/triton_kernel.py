@@ -1,13 +1,15 @@
 """Backend ``triton``: fused kernels for GPUs, written in Triton; see `triton_programs`.
 
-They read and write tensors of any strides, so neither layout is copied. Memory beyond inputs and results is one number
-per pixel and head, and in the backward pass ``(D, k)`` numbers per tile and head for the embeddings.
+They read channels-last maps where they lie, and write results in any memory order. Maps in which the channels of a
+pixel lie apart are copied first: that is one pass over them, where the kernels make k * k. Memory beyond that, inputs
+and results is one number per pixel and head, and in the backward pass ``(D, k)`` per tile and head for the embeddings.
 
 Triton is imported with the first call: PyTorch brings it on Linux, but not with its CPU builds.
 """
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -34,12 +36,11 @@ class Tile:
     width: int
 
 
-def choose_tile(problem: Problem, channels_last: bool) -> Tile:
+def choose_tile(problem: Problem) -> Tile:
     """The tile for a problem, pinned rather than tuned, so that every run sums in the same order."""
     wide = _power_of_two(problem.head_dim)
     rows = max(1, TILE_BYTES // (wide * problem.dtype.itemsize))
-    # In channels-last maps neighbouring heads fill a cache line.
-    per_line = LINE_BYTES // (wide * problem.dtype.itemsize) if channels_last else 1
+    per_line = LINE_BYTES // (wide * problem.dtype.itemsize)  # neighbouring heads fill a cache line
     heads = max(1, min(per_line, rows, _power_of_two(problem.heads)))
     pixels = rows // heads
     shapes = [(2**i, pixels // 2**i) for i in range(pixels.bit_length())]
@@ -47,12 +48,16 @@ def choose_tile(problem: Problem, channels_last: bool) -> Tile:
     return Tile(heads, height, width)
 
 
-def query_registers(spatial_extent: int) -> int:
-    """Most registers of a thread of `triton_programs.backward_query`.
+def register_limit(kernel: str, problem: Problem) -> int | None:
+    """Most registers of a thread in a kernel of `triton_programs`, None for what the assembler chooses.
 
-    Without a limit the assembler aims for more programs at a time and spills a few; the other kernels it leaves whole.
+    Left to itself it spills one to four in these kernels, to fit one more program on a multiprocessor.
     """
-    return 168 if spatial_extent <= 11 else 255
+    if kernel == "backward_query":
+        return 168 if problem.spatial_extent <= 11 else 255
+    if kernel == "backward_key_value" and problem.dtype.itemsize == 2:
+        return 96
+    return None
 
 
 def _power_of_two(number: int) -> int:
@@ -67,27 +72,31 @@ def _tiles(problem: Problem, height: int, width: int) -> int:
 class _Launch:
     """One launch's grid, and the arguments that all three kernels have in common."""
 
-    def __init__(self, problem: Problem, inputs: Inputs, *maps: Tensor) -> None:
+    def __init__(self, problem: Problem, inputs: Inputs, read: Sequence[Tensor], written: Sequence[Tensor]) -> None:
         row = inputs.row_embedding
-        strides = [stride for tensor in maps for stride in (*tensor.stride()[:2], *tensor.stride()[3:])]
-        channels_last = all(tensor.stride(2) == 1 for tensor in maps)
-        tile = choose_tile(problem, channels_last)
+        tile = choose_tile(problem)
         self.tiles = problem.batch * _tiles(problem, tile.height, tile.width)
         self.grid = (self.tiles * -(-problem.heads // tile.heads),)
-        self.sizes = (problem.heads, problem.height, problem.width)
+        strides = (stride for tensor in (*read, *written) for stride in tensor.stride())
+        self.numbers = (*strides, problem.heads, problem.height, problem.width)
         self.constants: dict[str, Any] = {
             "D": problem.head_dim,
             "WIDE": _power_of_two(problem.head_dim),
             "K": problem.spatial_extent,
             "SHARED": row is not None and row.dim() == 2,
             "COMPUTE": _compute_type(problem),
-            "ALIGNMENT": math.gcd(16, *strides) if channels_last else 1,
+            "ALIGNMENT": _alignment(read),
+            "ALIGNMENT_OUT": _alignment(written),
             "GROUP": tile.heads,
             "TILE_HEIGHT": tile.height,
             "TILE_WIDTH": tile.width,
             "num_warps": WARPS,
         }
-        self.strides = [stride for tensor in maps for stride in tensor.stride()]
+
+
+def _alignment(maps: Sequence[Tensor]) -> int:
+    """A power of two up to 16 that divides the strides of batch, heads, rows and columns."""
+    return math.gcd(16, *(stride for tensor in maps for axis, stride in enumerate(tensor.stride()) if axis != 2))
 
 
 def _compute_type(problem: Problem) -> Any:
@@ -99,16 +108,15 @@ def _compute_type(problem: Problem) -> Any:
 def _forward(problem: Problem, inputs: Inputs) -> tuple[Tensor, Tensor]:
     from sasa_cli.attention import triton_programs as programs
 
+    output = torch.empty_like(inputs.query)
     query, key, value, row, column = _readable(inputs)
-    output = torch.empty_like(query)
     lse = query.new_empty((problem.batch, problem.heads, problem.height, problem.width), dtype=problem.compute_dtype)
     if problem.batch:
-        launch = _Launch(problem, inputs, query, value if key is None else key, value, output)
+        launch = _Launch(problem, inputs, (query, value if key is None else key, value), (output,))
         with torch.cuda.device_of(query):
             programs.forward[launch.grid](
                 *(query, key, value, row, column, output, lse),
-                *launch.strides,
-                *launch.sizes,
+                *launch.numbers,
                 MASKED=problem.border == "mask",
                 **launch.constants,
             )
@@ -118,32 +126,32 @@ def _forward(problem: Problem, inputs: Inputs) -> tuple[Tensor, Tensor]:
 def _backward(problem: Problem, grad_output: Tensor, inputs: Inputs, output: Tensor, lse: Tensor) -> Inputs:
     from sasa_cli.attention import triton_programs as programs
 
+    grad_query, grad_value = torch.empty_like(inputs.query), torch.empty_like(inputs.value)
+    grad_key = None if inputs.key is None else torch.empty_like(inputs.key)
     query, key, value, row, column = _readable(inputs)
-    some_key = value if key is None else key
-    grad_query, grad_value = torch.empty_like(query), torch.empty_like(value)
-    grad_key = None if key is None else torch.empty_like(key)
+    output, grad_output = _channels_last(output), _channels_last(grad_output)
+    maps = (query, value if key is None else key, value)
     partials = None
     if problem.batch:
         delta = torch.empty_like(lse)
-        launch = _Launch(problem, inputs, query, some_key, value, output, grad_output, grad_query)
+        launch = _Launch(problem, inputs, (*maps, output, grad_output), (grad_query,))
         if row is not None:
             parts = (launch.tiles, problem.heads, problem.spatial_extent, problem.head_dim)
             partials = lse.new_empty(parts)
         with torch.cuda.device_of(query):
             programs.backward_query[launch.grid](
                 *(query, key, value, row, column, output, lse, grad_output, grad_query, partials, delta),
-                *launch.strides,
-                *launch.sizes,
+                *launch.numbers,
                 MASKED=problem.border == "mask",
-                maxnreg=query_registers(problem.spatial_extent),
+                maxnreg=register_limit("backward_query", problem),
                 **launch.constants,
             )
-            some_grad_key = grad_value if grad_key is None else grad_key
-            launch = _Launch(problem, inputs, query, some_key, value, grad_output, some_grad_key, grad_value)
+            grads = (grad_value if grad_key is None else grad_key, grad_value)
+            launch = _Launch(problem, inputs, (*maps, grad_output), grads)
             programs.backward_key_value[launch.grid](
                 *(query, key, value, row, column, lse, grad_output, delta, grad_key, grad_value),
-                *launch.strides,
-                *launch.sizes,
+                *launch.numbers,
+                maxnreg=register_limit("backward_key_value", problem),
                 **launch.constants,
             )
     grad_row, grad_column = _embedding_gradients(problem, inputs, partials)
@@ -151,9 +159,22 @@ def _backward(problem: Problem, grad_output: Tensor, inputs: Inputs, output: Ten
 
 
 def _readable(inputs: Inputs) -> Inputs:
-    """``inputs`` with the embeddings as the kernels read them: contiguous."""
-    row, column = (None if e is None else e.contiguous() for e in (inputs.row_embedding, inputs.column_embedding))
-    return inputs._replace(row_embedding=row, column_embedding=column)
+    """``inputs`` as the kernels read them: maps with the channels of a pixel together, embeddings contiguous."""
+    query, key, value, row, column = inputs
+    return Inputs(
+        _channels_last(query),
+        None if key is None else _channels_last(key),
+        _channels_last(value),
+        None if row is None else row.contiguous(),
+        None if column is None else column.contiguous(),
+    )
+
+
+def _channels_last(maps: Tensor) -> Tensor:
+    """``maps (B, N, D, H, W)``, copied if the D channels of a pixel and head lie apart."""
+    if maps.stride(2) == 1:
+        return maps
+    return maps.permute(0, 3, 4, 1, 2).contiguous().permute(0, 3, 4, 1, 2)
 
 
 def _embedding_gradients(

@@ -102,7 +102,7 @@ def forward(
     value_b, value_n, value_d, value_h, value_w, output_b, output_n, output_d, output_h, output_w,
     heads, height, width,
     D: tl.constexpr, WIDE: tl.constexpr, K: tl.constexpr, MASKED: tl.constexpr, SHARED: tl.constexpr,
-    COMPUTE: tl.constexpr, ALIGNMENT: tl.constexpr,
+    COMPUTE: tl.constexpr, ALIGNMENT: tl.constexpr, ALIGNMENT_OUT: tl.constexpr,
     GROUP: tl.constexpr, TILE_HEIGHT: tl.constexpr, TILE_WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Output and log-sum-exp. A window row at a time: its K logits, then one step of the online softmax."""
@@ -166,7 +166,9 @@ def forward(
             v = tl.load(at_value + step, mask=filled & inside[:, None], other=0.0).to(COMPUTE)
             mixture += weight[:, None] * v
 
-    at_output = _maps(output, image, head, y, x, channel, output_b, output_n, output_d, output_h, output_w, ALIGNMENT)
+    at_output = _maps(
+        output, image, head, y, x, channel, output_b, output_n, output_d, output_h, output_w, ALIGNMENT_OUT
+    )
     tl.store(at_output, (mixture / total[:, None]).to(output.dtype.element_ty), mask=filled & own[:, None])
     tl.store(_scalars(lse, image, heads, head, height, y, width, x), peak + tl.log(total), mask=own)
 
@@ -179,7 +181,7 @@ def backward_query(
     grad_b, grad_n, grad_d, grad_h, grad_w, grad_query_b, grad_query_n, grad_query_d, grad_query_h, grad_query_w,
     heads, height, width,
     D: tl.constexpr, WIDE: tl.constexpr, K: tl.constexpr, MASKED: tl.constexpr, SHARED: tl.constexpr,
-    COMPUTE: tl.constexpr, ALIGNMENT: tl.constexpr,
+    COMPUTE: tl.constexpr, ALIGNMENT: tl.constexpr, ALIGNMENT_OUT: tl.constexpr,
     GROUP: tl.constexpr, TILE_HEIGHT: tl.constexpr, TILE_WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Gradient of the query, and this tile's part of those of the embeddings; stores delta = sum(output * grad)."""
@@ -257,7 +259,7 @@ def backward_query(
             _store_partial(partials, part, b, group_head, heads, channel, grad_columns[b][:, None] * q, False, D, K)
     at_grad_query = _maps(
         grad_query, image, head, y, x, channel,
-        grad_query_b, grad_query_n, grad_query_d, grad_query_h, grad_query_w, ALIGNMENT,
+        grad_query_b, grad_query_n, grad_query_d, grad_query_h, grad_query_w, ALIGNMENT_OUT,
     )  # fmt: skip
     tl.store(at_grad_query, grad_q.to(grad_query.dtype.element_ty), mask=filled & own[:, None])
 
@@ -271,7 +273,7 @@ def backward_key_value(
     grad_value_b, grad_value_n, grad_value_d, grad_value_h, grad_value_w,
     heads, height, width,
     D: tl.constexpr, WIDE: tl.constexpr, K: tl.constexpr, SHARED: tl.constexpr,
-    COMPUTE: tl.constexpr, ALIGNMENT: tl.constexpr,
+    COMPUTE: tl.constexpr, ALIGNMENT: tl.constexpr, ALIGNMENT_OUT: tl.constexpr,
     GROUP: tl.constexpr, TILE_HEIGHT: tl.constexpr, TILE_WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Gradients of key and value. A key at (y, x) has place (a, b) in the window of (y - a + R, x - b + R)."""
@@ -326,12 +328,12 @@ def backward_key_value(
 
     at_grad_value = _maps(
         grad_value, image, head, y, x, channel,
-        grad_value_b, grad_value_n, grad_value_d, grad_value_h, grad_value_w, ALIGNMENT,
+        grad_value_b, grad_value_n, grad_value_d, grad_value_h, grad_value_w, ALIGNMENT_OUT,
     )  # fmt: skip
     tl.store(at_grad_value, grad_v.to(grad_value.dtype.element_ty), mask=filled & own[:, None])
     if key is not None:
         at_grad_key = _maps(
             grad_key, image, head, y, x, channel,
-            grad_key_b, grad_key_n, grad_key_d, grad_key_h, grad_key_w, ALIGNMENT,
+            grad_key_b, grad_key_n, grad_key_d, grad_key_h, grad_key_w, ALIGNMENT_OUT,
         )  # fmt: skip
         tl.store(at_grad_key, grad_k.to(grad_key.dtype.element_ty), mask=filled & own[:, None])

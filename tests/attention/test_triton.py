@@ -149,7 +149,7 @@ def test_says_what_it_does_not_take(changes: dict[str, Any], message: str) -> No
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_tiles_hold_one_load_per_thread_and_waste_little(side: int, head_dim: int, dtype: torch.dtype) -> None:
     problem = on_cuda(head_dim=head_dim, heads=8, height=side, width=side, dtype=dtype)
-    tile = triton_kernel.choose_tile(problem, channels_last=True)
+    tile = triton_kernel.choose_tile(problem)
     wide = 1 << (head_dim - 1).bit_length()
     assert tile.heads * tile.height * tile.width * wide * dtype.itemsize == triton_kernel.TILE_BYTES
     assert tile.heads == 1 or tile.heads * wide * dtype.itemsize <= 128
