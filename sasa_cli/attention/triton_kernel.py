@@ -51,13 +51,14 @@ def choose_tile(problem: Problem) -> Tile:
 def register_limit(kernel: str, problem: Problem) -> int | None:
     """Most registers of a thread in a kernel of `triton_programs`, None for what the assembler chooses.
 
-    Left to itself it spills one to four in these kernels, to fit one more program on a multiprocessor.
+    Left to itself it spills one to four here and there, to fit one more program on a multiprocessor.
     """
+    k, half_precision = problem.spatial_extent, problem.dtype.itemsize == 2
     if kernel == "backward_query":
-        return 168 if problem.spatial_extent <= 11 else 255
-    if kernel == "backward_key_value" and problem.dtype.itemsize == 2:
-        return 96
-    return None
+        return 168 if k <= 7 else 240
+    if kernel == "backward_key_value":
+        return 128 if half_precision else None
+    return 128 if half_precision and 7 < k <= 11 else None
 
 
 def _power_of_two(number: int) -> int:
@@ -118,6 +119,7 @@ def _forward(problem: Problem, inputs: Inputs) -> tuple[Tensor, Tensor]:
                 *(query, key, value, row, column, output, lse),
                 *launch.numbers,
                 MASKED=problem.border == "mask",
+                maxnreg=register_limit("forward", problem),
                 **launch.constants,
             )
     return output, lse
