@@ -53,7 +53,8 @@ def choose_tile(problem: Problem) -> Tile:
 #   forward                     60-72   56-72  123-128  122-128           56-64   52-64    64-78    95-125
 #   backward_query            141-161     168  230-240      255         101-108  136-148  180-192      255
 #   backward_key_value        113-128  99-121   96-121   96-111              72   64-72    64-72    64-72
-# Nothing spills but 14 registers of backward_query for float16, D = 8, k = 19 and the zero border.
+# Nothing spills, but in backward_query for k = 19 two registers with float32 and D = 16, and 14 with float16, D = 8 and
+# the zero border.
 def register_limit(kernel: str, problem: Problem) -> int | None:
     """Most registers of a thread in a kernel of `triton_programs`, None for what the assembler chooses.
 

@@ -14,85 +14,20 @@ reaches a key from the queries whose windows hold it.
 import triton
 import triton.language as tl
 
+from sasa_cli.attention.triton_tile import (
+    bits_of_columns,
+    embedding_pointers,
+    map_pointers,
+    place_tile,
+    scalar_pointers,
+    store_partial,
+    which_channels,
+)
+
 # Below any logit, yet finite: the difference of two such is zero, not NaN.
 LOWEST = tl.constexpr(-3.0e38)
 # Compiled once for all maps, not once more for those of one row or of a multiple of 16.
 SIZES = ("heads", "height", "width")
-
-
-@triton.jit
-def _place(heads, height, width, GROUP: tl.constexpr, TILE_HEIGHT: tl.constexpr, TILE_WIDTH: tl.constexpr):
-    """This program's image and place among all; head, y and x of each row of its tile, and whether that is its own.
-
-    A row beyond the last head or pixel repeats the last, so that it computes with valid numbers; nothing stores it.
-    """
-    program = tl.program_id(0)
-    tiles_across = tl.cdiv(width, TILE_WIDTH)
-    tiles = tiles_across * tl.cdiv(height, TILE_HEIGHT)
-    groups = tl.cdiv(heads, GROUP)
-    tile = program % tiles
-    image = program // tiles // groups
-    row = tl.arange(0, TILE_HEIGHT * TILE_WIDTH * GROUP)
-    pixel = row // GROUP
-    head = program // tiles % groups * GROUP + row % GROUP
-    y = tile // tiles_across * TILE_HEIGHT + pixel // TILE_WIDTH
-    x = tile % tiles_across * TILE_WIDTH + pixel % TILE_WIDTH
-    own = (head < heads) & (y < height) & (x < width)
-    head, y, x = tl.minimum(head, heads - 1), tl.minimum(y, height - 1), tl.minimum(x, width - 1)
-    return image, image * tiles + tile, head, y, x, own
-
-
-@triton.jit
-def _maps(base, image, head, y, x, channel, sb, sn, sd, sh, sw, ALIGNMENT: tl.constexpr):
-    """Pointers ``(rows, WIDE)`` into ``(B, N, D, H, W)``; ALIGNMENT divides all strides but that of the channels."""
-    pixel = image.to(tl.int64) * sb + head.to(tl.int64) * sn + y.to(tl.int64) * sh + x.to(tl.int64) * sw
-    return base + tl.multiple_of(pixel, ALIGNMENT)[:, None] + channel.to(tl.int64)[None, :] * sd
-
-
-@triton.jit
-def _columns_inside(x, width, K: tl.constexpr):
-    """Bit b of each row: whether window column b lies inside the map. One register in place of K predicates."""
-    first = tl.maximum(K // 2 - x, 0)
-    end = tl.minimum(width + K // 2 - x, K)
-    return (1 << end) - (1 << first)
-
-
-@triton.jit
-def _scalars(base, image, heads, head, height, y, width, x):
-    """Pointers ``(rows,)`` into a contiguous ``(B, N, H, W)``."""
-    return base + ((image.to(tl.int64) * heads + head) * height + y) * width + x
-
-
-@triton.jit
-def _filled(channel, D: tl.constexpr):
-    """Which channels ``(1, WIDE)`` there are; plainly all, for the compiler, where D is WIDE."""
-    if channel.shape[0] == D:
-        return (channel >= 0)[None, :]
-    return (channel < D)[None, :]
-
-
-@triton.jit
-def _embedding(base, head, channel, K: tl.constexpr, HALF: tl.constexpr, SHARED: tl.constexpr):
-    """Pointers ``(rows, WIDE)`` to the first offset of ``(D // 2, k)`` or ``(N, D // 2, k)``; the next follow it."""
-    if SHARED:
-        return base + head[:, None] * 0 + channel[None, :] * K
-    return base + head[:, None] * (HALF * K) + channel[None, :] * K
-
-
-@triton.jit
-def _store_partial(
-    base, part, index, group_head, heads, channel, values, FIRST: tl.constexpr, D: tl.constexpr, K: tl.constexpr
-):
-    """Sum ``values (rows, WIDE)`` over the pixels of the tile into half of the channels of ``(parts, N, K, D)``."""
-    GROUP: tl.constexpr = group_head.shape[0]
-    WIDE: tl.constexpr = channel.shape[0]
-    summed = tl.sum(tl.reshape(values, (values.shape[0] // GROUP, GROUP, WIDE)), axis=0)
-    if FIRST:
-        inside = channel < D // 2
-    else:
-        inside = (channel >= D // 2) & (channel < D)
-    at = ((part.to(tl.int64) * heads + group_head[:, None]) * K + index) * D + channel[None, :]
-    tl.store(base + at, summed, mask=(group_head < heads)[:, None] & inside[None, :])
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -107,19 +42,19 @@ def forward(
 ):  # fmt: skip
     """Output and log-sum-exp. A window row at a time: its K logits, then one step of the online softmax."""
     RADIUS: tl.constexpr = K // 2
-    image, _, head, y, x, own = _place(heads, height, width, GROUP, TILE_HEIGHT, TILE_WIDTH)
+    image, _, head, y, x, own = place_tile(heads, height, width, GROUP, TILE_HEIGHT, TILE_WIDTH)
     channel = tl.arange(0, WIDE)
-    filled = _filled(channel, D)
-    at_query = _maps(query, image, head, y, x, channel, query_b, query_n, query_d, query_h, query_w, ALIGNMENT)
-    at_value = _maps(value, image, head, y, x, channel, value_b, value_n, value_d, value_h, value_w, ALIGNMENT)
+    filled = which_channels(channel, D)
+    at_query = map_pointers(query, image, head, y, x, channel, query_b, query_n, query_d, query_h, query_w, ALIGNMENT)
+    at_value = map_pointers(value, image, head, y, x, channel, value_b, value_n, value_d, value_h, value_w, ALIGNMENT)
     if key is not None:
-        at_key = _maps(key, image, head, y, x, channel, key_b, key_n, key_d, key_h, key_w, ALIGNMENT)
+        at_key = map_pointers(key, image, head, y, x, channel, key_b, key_n, key_d, key_h, key_w, ALIGNMENT)
     q = tl.load(at_query, mask=filled, other=0.0).to(COMPUTE)
 
     first, second = (channel < D // 2)[None, :], (channel >= D // 2)[None, :] & filled
     if row_embedding is not None:
-        at_row = _embedding(row_embedding, head, channel, K, D // 2, SHARED)
-        at_column = _embedding(column_embedding, head, channel - D // 2, K, D // 2, SHARED)
+        at_row = embedding_pointers(row_embedding, head, channel, K, D // 2, SHARED)
+        at_column = embedding_pointers(column_embedding, head, channel - D // 2, K, D // 2, SHARED)
     column_logits = ()
     if row_embedding is not None:
         for b in tl.static_range(K):
@@ -131,7 +66,7 @@ def forward(
     mixture = tl.zeros(q.shape, COMPUTE)
     key_row, key_column = tl.cast(key_h, tl.int64), tl.cast(key_w, tl.int64)
     value_row, value_column = tl.cast(value_h, tl.int64), tl.cast(value_w, tl.int64)
-    columns_inside = _columns_inside(x, width, K)
+    columns_inside = bits_of_columns(x, width, K)
     for a in range(K):
         places_inside = tl.where((y + (a - RADIUS) >= 0) & (y + (a - RADIUS) < height), columns_inside, 0)
         row_logit = tl.zeros([q.shape[0]], COMPUTE)
@@ -166,11 +101,11 @@ def forward(
             v = tl.load(at_value + step, mask=filled & inside[:, None], other=0.0).to(COMPUTE)
             mixture += weight[:, None] * v
 
-    at_output = _maps(
+    at_output = map_pointers(
         output, image, head, y, x, channel, output_b, output_n, output_d, output_h, output_w, ALIGNMENT_OUT
     )
     tl.store(at_output, (mixture / total[:, None]).to(output.dtype.element_ty), mask=filled & own[:, None])
-    tl.store(_scalars(lse, image, heads, head, height, y, width, x), peak + tl.log(total), mask=own)
+    tl.store(scalar_pointers(lse, image, heads, head, height, y, width, x), peak + tl.log(total), mask=own)
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -186,25 +121,27 @@ def backward_query(
 ):  # fmt: skip
     """Gradient of the query, and this tile's part of those of the embeddings; stores delta = sum(output * grad)."""
     RADIUS: tl.constexpr = K // 2
-    image, part, head, y, x, own = _place(heads, height, width, GROUP, TILE_HEIGHT, TILE_WIDTH)
+    image, part, head, y, x, own = place_tile(heads, height, width, GROUP, TILE_HEIGHT, TILE_WIDTH)
     channel = tl.arange(0, WIDE)
-    filled = _filled(channel, D)
-    at_query = _maps(query, image, head, y, x, channel, query_b, query_n, query_d, query_h, query_w, ALIGNMENT)
-    at_value = _maps(value, image, head, y, x, channel, value_b, value_n, value_d, value_h, value_w, ALIGNMENT)
-    at_grad = _maps(grad_output, image, head, y, x, channel, grad_b, grad_n, grad_d, grad_h, grad_w, ALIGNMENT)
-    at_output = _maps(output, image, head, y, x, channel, output_b, output_n, output_d, output_h, output_w, ALIGNMENT)
+    filled = which_channels(channel, D)
+    at_query = map_pointers(query, image, head, y, x, channel, query_b, query_n, query_d, query_h, query_w, ALIGNMENT)
+    at_value = map_pointers(value, image, head, y, x, channel, value_b, value_n, value_d, value_h, value_w, ALIGNMENT)
+    at_grad = map_pointers(grad_output, image, head, y, x, channel, grad_b, grad_n, grad_d, grad_h, grad_w, ALIGNMENT)
+    at_output = map_pointers(
+        output, image, head, y, x, channel, output_b, output_n, output_d, output_h, output_w, ALIGNMENT
+    )
     if key is not None:
-        at_key = _maps(key, image, head, y, x, channel, key_b, key_n, key_d, key_h, key_w, ALIGNMENT)
+        at_key = map_pointers(key, image, head, y, x, channel, key_b, key_n, key_d, key_h, key_w, ALIGNMENT)
     q = tl.load(at_query, mask=filled, other=0.0).to(COMPUTE)
     grad = tl.load(at_grad, mask=filled, other=0.0).to(COMPUTE)
     mean = tl.sum(grad * tl.load(at_output, mask=filled, other=0.0).to(COMPUTE), axis=1)
-    tl.store(_scalars(delta, image, heads, head, height, y, width, x), mean, mask=own)
-    log_total = tl.load(_scalars(lse, image, heads, head, height, y, width, x), mask=own, other=float("inf"))
+    tl.store(scalar_pointers(delta, image, heads, head, height, y, width, x), mean, mask=own)
+    log_total = tl.load(scalar_pointers(lse, image, heads, head, height, y, width, x), mask=own, other=float("inf"))
 
     first, second = (channel < D // 2)[None, :], (channel >= D // 2)[None, :] & filled
     if row_embedding is not None:
-        at_row = _embedding(row_embedding, head, channel, K, D // 2, SHARED)
-        at_column = _embedding(column_embedding, head, channel - D // 2, K, D // 2, SHARED)
+        at_row = embedding_pointers(row_embedding, head, channel, K, D // 2, SHARED)
+        at_column = embedding_pointers(column_embedding, head, channel - D // 2, K, D // 2, SHARED)
     column_logits = ()
     grad_columns = ()
     if row_embedding is not None:
@@ -218,7 +155,7 @@ def backward_query(
     grad_q = tl.zeros(q.shape, COMPUTE)
     key_row, key_column = tl.cast(key_h, tl.int64), tl.cast(key_w, tl.int64)
     value_row, value_column = tl.cast(value_h, tl.int64), tl.cast(value_w, tl.int64)
-    columns_inside = _columns_inside(x, width, K)
+    columns_inside = bits_of_columns(x, width, K)
     for a in range(K):
         places_inside = tl.where((y + (a - RADIUS) >= 0) & (y + (a - RADIUS) < height), columns_inside, 0)
         row_logit = -log_total
@@ -250,14 +187,14 @@ def backward_query(
             grad_columns = new_grad_columns
             r = tl.load(at_row + a, mask=first, other=0.0).to(COMPUTE)
             grad_q += grad_row[:, None] * r
-            _store_partial(partials, part, a, group_head, heads, channel, grad_row[:, None] * q, True, D, K)
+            store_partial(partials, part, a, group_head, heads, channel, grad_row[:, None] * q, True, D, K)
 
     if row_embedding is not None:
         for b in tl.static_range(K):
             r = tl.load(at_column + b, mask=second, other=0.0).to(COMPUTE)
             grad_q += grad_columns[b][:, None] * r
-            _store_partial(partials, part, b, group_head, heads, channel, grad_columns[b][:, None] * q, False, D, K)
-    at_grad_query = _maps(
+            store_partial(partials, part, b, group_head, heads, channel, grad_columns[b][:, None] * q, False, D, K)
+    at_grad_query = map_pointers(
         grad_query, image, head, y, x, channel,
         grad_query_b, grad_query_n, grad_query_d, grad_query_h, grad_query_w, ALIGNMENT_OUT,
     )  # fmt: skip
@@ -278,26 +215,26 @@ def backward_key_value(
 ):  # fmt: skip
     """Gradients of key and value. A key at (y, x) has place (a, b) in the window of (y - a + R, x - b + R)."""
     RADIUS: tl.constexpr = K // 2
-    image, _, head, y, x, own = _place(heads, height, width, GROUP, TILE_HEIGHT, TILE_WIDTH)
+    image, _, head, y, x, own = place_tile(heads, height, width, GROUP, TILE_HEIGHT, TILE_WIDTH)
     channel = tl.arange(0, WIDE)
-    filled = _filled(channel, D)
-    at_query = _maps(query, image, head, y, x, channel, query_b, query_n, query_d, query_h, query_w, ALIGNMENT)
-    at_value = _maps(value, image, head, y, x, channel, value_b, value_n, value_d, value_h, value_w, ALIGNMENT)
-    at_grad = _maps(grad_output, image, head, y, x, channel, grad_b, grad_n, grad_d, grad_h, grad_w, ALIGNMENT)
-    at_lse = _scalars(lse, image, heads, head, height, y, width, x)
-    at_delta = _scalars(delta, image, heads, head, height, y, width, x)
+    filled = which_channels(channel, D)
+    at_query = map_pointers(query, image, head, y, x, channel, query_b, query_n, query_d, query_h, query_w, ALIGNMENT)
+    at_value = map_pointers(value, image, head, y, x, channel, value_b, value_n, value_d, value_h, value_w, ALIGNMENT)
+    at_grad = map_pointers(grad_output, image, head, y, x, channel, grad_b, grad_n, grad_d, grad_h, grad_w, ALIGNMENT)
+    at_lse = scalar_pointers(lse, image, heads, head, height, y, width, x)
+    at_delta = scalar_pointers(delta, image, heads, head, height, y, width, x)
     v = tl.load(at_value, mask=filled, other=0.0).to(COMPUTE)
     grad_v = tl.zeros(v.shape, COMPUTE)
     k = tl.zeros(v.shape, COMPUTE)
     grad_k = tl.zeros(v.shape, COMPUTE)
     if key is not None:
-        at_key = _maps(key, image, head, y, x, channel, key_b, key_n, key_d, key_h, key_w, ALIGNMENT)
+        at_key = map_pointers(key, image, head, y, x, channel, key_b, key_n, key_d, key_h, key_w, ALIGNMENT)
         k = tl.load(at_key, mask=filled, other=0.0).to(COMPUTE)
 
     first, second = (channel < D // 2)[None, :], (channel >= D // 2)[None, :] & filled
     if row_embedding is not None:
-        at_row = _embedding(row_embedding, head, channel, K, D // 2, SHARED)
-        at_column = _embedding(column_embedding, head, channel - D // 2, K, D // 2, SHARED)
+        at_row = embedding_pointers(row_embedding, head, channel, K, D // 2, SHARED)
+        at_column = embedding_pointers(column_embedding, head, channel - D // 2, K, D // 2, SHARED)
     query_row, query_column = tl.cast(query_h, tl.int64), tl.cast(query_w, tl.int64)
     grad_row, grad_column = tl.cast(grad_h, tl.int64), tl.cast(grad_w, tl.int64)
     for a in range(K):
@@ -326,13 +263,13 @@ def backward_key_value(
                 grad_logit = weight * (tl.sum(grad * v, axis=1) - mean)
                 grad_k += grad_logit[:, None] * q
 
-    at_grad_value = _maps(
+    at_grad_value = map_pointers(
         grad_value, image, head, y, x, channel,
         grad_value_b, grad_value_n, grad_value_d, grad_value_h, grad_value_w, ALIGNMENT_OUT,
     )  # fmt: skip
     tl.store(at_grad_value, grad_v.to(grad_value.dtype.element_ty), mask=filled & own[:, None])
     if key is not None:
-        at_grad_key = _maps(
+        at_grad_key = map_pointers(
             grad_key, image, head, y, x, channel,
             grad_key_b, grad_key_n, grad_key_d, grad_key_h, grad_key_w, ALIGNMENT_OUT,
         )  # fmt: skip
