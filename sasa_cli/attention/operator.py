@@ -12,12 +12,19 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from sasa_cli.attention import cpu_kernel, dense, halo, sdpa, shift
+from sasa_cli.attention import cpu_kernel, dense, halo, sdpa, shift, triton_kernel
 from sasa_cli.attention.backend import Backend
 from sasa_cli.attention.choice import candidates, decide
 from sasa_cli.attention.problem import Inputs, Problem, describe
 
-BACKENDS: tuple[Backend, ...] = (cpu_kernel.BACKEND, sdpa.BACKEND, halo.BACKEND, dense.BACKEND, shift.BACKEND)
+BACKENDS: tuple[Backend, ...] = (
+    cpu_kernel.BACKEND,
+    sdpa.BACKEND,
+    triton_kernel.BACKEND,
+    halo.BACKEND,
+    dense.BACKEND,
+    shift.BACKEND,
+)
 
 
 def available_backends() -> list[str]:

@@ -6,7 +6,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from sasa_cli.attention import Problem, choose_backend, local_attention, reference_local_attention
+from sasa_cli.attention import (
+    Problem,
+    available_backends,
+    choose_backend,
+    local_attention,
+    reference_local_attention,
+)
 from sasa_cli.attention.problem import Inputs
 
 
@@ -110,3 +116,5 @@ LAYOUTS = [
 ]
 ODD_HEAD_DIM = [Case(3, (2, 2, 3, 5, 5), position="none"), Case(3, (2, 4, 1, 5, 5), position="none")]
 CASES = [*SETTINGS, *SHAPES, *LAYOUTS, *ODD_HEAD_DIM]
+# Of those that this machine has, the ones that take tensors on the CPU.
+CPU_BACKENDS = [name for name in available_backends() if computes(name, Case(3).problem(torch.float32))]

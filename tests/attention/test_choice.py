@@ -59,7 +59,7 @@ def test_auto_says_why_the_compiled_kernel_was_passed_over() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
-@pytest.mark.parametrize(("side", "expected"), [(7, "sdpa"), (14, "sdpa"), (28, "sdpa"), (29, "halo"), (56, "halo")])
+@pytest.mark.parametrize(("side", "expected"), [(7, "sdpa"), (28, "sdpa"), (29, "triton"), (56, "triton")])
 def test_auto_takes_a_library_on_cuda(side: int, expected: str, dtype: torch.dtype) -> None:
     choice = decide(problem(side, device="cuda", dtype=dtype), "auto", EVERYTHING)
     assert (choice.backend.name, choice.refused) == (expected, {})
@@ -110,5 +110,5 @@ def test_suitable_backends_come_in_the_order_of_the_table(monkeypatch: pytest.Mo
     monkeypatch.setattr(operator, "BACKENDS", tuple(EVERYTHING))
     assert operator.suitable_backends(problem(14)) == ["cpu", "dense", "shift"]
     assert operator.suitable_backends(problem(56)) == ["cpu", "shift"]
-    assert operator.suitable_backends(problem(14, device="cuda")) == ["sdpa", "halo", "dense", "shift"]
-    assert operator.suitable_backends(problem(56, device="cuda")) == ["halo", "shift"]
+    assert operator.suitable_backends(problem(14, device="cuda")) == ["sdpa", "triton", "halo", "dense", "shift"]
+    assert operator.suitable_backends(problem(56, device="cuda")) == ["triton", "halo", "shift"]

@@ -7,9 +7,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sasa_cli.attention import available_backends, choose_backend, local_attention
 
-from .cases import Case, Inputs
+from .cases import CPU_BACKENDS, Case, Inputs
 
-every_backend = pytest.mark.parametrize("backend", available_backends())
+every_backend = pytest.mark.parametrize("backend", CPU_BACKENDS)
 
 
 def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:

@@ -6,11 +6,9 @@ import torch.nn.functional as F
 from timm.layers.halo_attn import HaloAttn
 from torch import Tensor
 
-from sasa_cli.attention import available_backends
+from .cases import CPU_BACKENDS, Case
 
-from .cases import Case
-
-IMPLEMENTATIONS = ["reference", *available_backends()]
+IMPLEMENTATIONS = ["reference", *CPU_BACKENDS]
 every_implementation = pytest.mark.parametrize("backend", IMPLEMENTATIONS)
 every_border = pytest.mark.parametrize("border", ["zero", "mask"])
 
