@@ -90,6 +90,8 @@ class Environment(Part):
     """SHA-256 over the sources that numbers come from (attention, models, data, training); None in older records."""
     kernel: str | None = None
     """Instruction set of the compiled attention kernel for the CPU; None where there is none."""
+    allocator: str | None = None
+    """How the C library's allocator was set; None on a GPU, and in older records."""
     backends: dict[str, str]
     """Attention backend by layer, as chosen for this run."""
     refused: dict[str, str] = {}

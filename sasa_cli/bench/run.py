@@ -1,6 +1,5 @@
 """`sasa bench` from the layers to be timed to a result that can be printed, stored and drawn."""
 
-import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from sasa_cli.bench.timing import Timing, interleaved
 from sasa_cli.bench.whole_model import training_steps
 from sasa_cli.errors import SpecError
 from sasa_cli.spec import heads_problem
+from sasa_cli.training.allocator import allocator_settings
 from sasa_cli.training.environment import device_name, resolve_device
 
 Shape = tuple[int, int, int, int]
@@ -27,7 +27,6 @@ MODEL_IMAGES: Shape = (16, 3, 224, 224)
 MODEL_EXTENT = 7
 MODEL_REPEATS = 7
 MODEL_BUDGET_SECONDS = 90.0
-ALLOCATOR_VARIABLES = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "PYTORCH_CUDA_ALLOC_CONF")
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ def _environment(device: torch.device) -> dict[str, Any]:
     return {
         "device": device_name(device),
         "threads": torch.get_num_threads(),
-        "allocator": allocator_settings() or "default",
+        "allocator": allocator_settings(),
         "sasa": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -195,9 +194,3 @@ def _environment(device: torch.device) -> dict[str, Any]:
         "backends": available_backends(),
         "kernel": instruction_set() or f"missing: {why_unavailable()}",
     }
-
-
-def allocator_settings() -> str:
-    """What the environment tells the allocator, as `NAME=value` pairs; empty where it says nothing."""
-    told = {name: value for name, value in os.environ.items() if name.startswith(ALLOCATOR_VARIABLES)}
-    return " ".join(f"{name}={value}" for name, value in sorted(told.items()))

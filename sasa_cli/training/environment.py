@@ -64,7 +64,7 @@ def repeatable(device: torch.device, threads: int | None) -> Iterator[None]:
         torch.backends.cudnn.benchmark = earlier_benchmark
 
 
-def capture_environment(device: torch.device, dtype: torch.dtype) -> Environment:
+def capture_environment(device: torch.device, dtype: torch.dtype, allocator: str | None = None) -> Environment:
     """What the numbers of a run come from besides its spec; the backends are not known before the first step."""
     return Environment(
         sasa=__version__,
@@ -79,6 +79,7 @@ def capture_environment(device: torch.device, dtype: torch.dtype) -> Environment
         git_commit=_git_commit(),
         code=code_fingerprint(PACKAGE),
         kernel=instruction_set() if device.type == "cpu" else None,
+        allocator=allocator,
         backends={},
     )
 

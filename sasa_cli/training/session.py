@@ -17,6 +17,7 @@ from sasa_cli.errors import RunError
 from sasa_cli.models import attention_backends, build_model
 from sasa_cli.record import Evaluation, Metrics, RunRecord, write_text
 from sasa_cli.spec import RunSpec
+from sasa_cli.training.allocator import keep_pages
 from sasa_cli.training.checkpoint import TrainingState, load_best, load_checkpoint, save_best, save_checkpoint
 from sasa_cli.training.checks import check_pairs, run_problems
 from sasa_cli.training.environment import capture_environment, peak_memory_mib
@@ -63,7 +64,8 @@ class Session:
         self._log_setting()
 
     def _record_environment(self) -> None:
-        environment = capture_environment(self.device, self.precision.dtype)
+        allocator = keep_pages() if self.device.type == "cpu" else None
+        environment = capture_environment(self.device, self.precision.dtype, allocator)
         earlier = self.journal.record.environment
         for name, value in environment.model_dump(exclude={"backends", "refused"}).items():
             before = value if earlier is None else getattr(earlier, name)
