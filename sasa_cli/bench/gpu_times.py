@@ -7,9 +7,9 @@ from typing import Any, Literal
 import torch
 
 from sasa_cli.attention import choose_backend
+from sasa_cli.bench.child import measure_peaks
 from sasa_cli.bench.contestants import Contestant, Layout, Step, Workload, contestants
 from sasa_cli.bench.gpu_checks import one_line
-from sasa_cli.bench.memory import measure_peaks
 from sasa_cli.bench.timing import Timing, interleaved
 from sasa_cli.bench.whole_model import NETS, training_step
 

@@ -23,10 +23,11 @@ LABELS = {
 
 
 def layer_table(result: BenchResult) -> Table:
-    """One row for each contestant, layer and k, with its time as a multiple of the convolution's."""
+    """One row for each contestant, layer and k, with its times as multiples of the convolution's."""
     columns = (
         *(Column("B x C x H x W", "left"), Column("k"), Column("what", "left"), Column("layout", "left")),
-        *(Column("median ms"), Column("quartiles ms"), Column("x conv3x3"), Column("extra MiB")),
+        *(Column("median ms"), Column("quartiles ms"), Column("x conv3x3")),
+        *(Column("kept pages, ms"), Column("x conv3x3, kept"), Column("extra MiB")),
     )
     rows = tuple(_layer_line(row, _convolution_of(row, result.rows)) for row in result.rows)
     return Table("Forward and backward of one layer", columns, rows, _notes(result))
@@ -38,8 +39,15 @@ def _layer_line(row: Row, convolution: Row) -> tuple[str, ...]:
     return (
         *(" x ".join(map(str, row.shape)), str(row.spatial_extent), name, row.layout),
         *(f"{row.median_ms:.1f}", f"{row.low_ms:.1f} to {row.high_ms:.1f}"),
-        *(f"{row.median_ms / convolution.median_ms:.2f}", memory),
+        *(f"{row.median_ms / convolution.median_ms:.2f}", *_kept(row, convolution, 1), memory),
     )
+
+
+def _kept(row: Row, convolution: Row, decimals: int) -> tuple[str, str]:
+    """The median with kept pages, and as a multiple of the convolution's; empty where it was not measured."""
+    if row.kept_ms is None or convolution.kept_ms is None:
+        return "", ""
+    return f"{row.kept_ms:.{decimals}f}", f"{row.kept_ms / convolution.kept_ms:.2f}"
 
 
 def _convolution_of(row: Row, rows: Sequence[Row]) -> Row:
@@ -49,12 +57,19 @@ def _convolution_of(row: Row, rows: Sequence[Row]) -> Row:
 
 def model_table(result: BenchResult) -> Table:
     """Whole training steps, with their time as a multiple of the convolutional net's."""
-    columns = (Column("training step", "left"), Column("layout", "left"), Column("median ms"), Column("x conv"))
+    columns = (
+        *(Column("training step", "left"), Column("layout", "left"), Column("median ms"), Column("quartiles ms")),
+        *(Column("x conv"), Column("kept pages, ms"), Column("x conv, kept")),
+    )
+    convolution = result.models[0]
     rows = tuple(
-        (row.name, row.layout, f"{row.median_ms:.0f}", f"{row.median_ms / result.models[0].median_ms:.2f}")
+        (
+            *(row.name, row.layout, f"{row.median_ms:.0f}", f"{row.low_ms:.0f} to {row.high_ms:.0f}"),
+            *(f"{row.median_ms / convolution.median_ms:.2f}", *_kept(row, convolution, 0)),
+        )
         for row in result.models
     )
-    batch, _, height, width = result.models[0].shape
+    batch, _, height, width = convolution.shape
     return Table(f"A training step on {batch} images of {height} x {width} px", columns, rows)
 
 
@@ -65,6 +80,8 @@ def _notes(result: BenchResult) -> tuple[str, ...]:
         f"backends {', '.join(told['backends'])}, compiled kernel {told['kernel']}.",
         f"float32, {result.heads} heads. Each in its faster layout; medians, interleaved in one process. Extra memory "
         "is the growth of the peak over one step, in a process whose allocator gives pages back.",
+        "Kept pages: the same medians in another process, whose allocator keeps what is freed, as it does while sasa "
+        "trains; fresh pages cost most where temporaries are large.",
     )
 
 

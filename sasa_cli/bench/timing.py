@@ -64,7 +64,7 @@ def peak_extra_mib(step: Callable[[], None], device: torch.device) -> float:
     """The most memory that one step takes on top of what it starts from, in MiB.
 
     On a CPU it is the growth of the process's resident peak, which only Linux can start afresh; the allocator must
-    give pages back for that (see `memory`).
+    give pages back for that (see `child`).
     """
     step()
     if device.type == "cuda":

@@ -1,6 +1,7 @@
 """`sasa bench`: all contestants compute what they are said to, and the result has its documented form."""
 
 import json
+import platform
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ from typer.testing import CliRunner
 
 from sasa_cli.attention import reference_local_attention
 from sasa_cli.bench import contestants
+from sasa_cli.bench.child import kept_layer_times, kept_model_times, measure_peaks
 from sasa_cli.bench.contestants import Workload
-from sasa_cli.bench.memory import measure_peaks
 from sasa_cli.bench.timing import interleaved
 from sasa_cli.cli import app
 
@@ -55,6 +56,29 @@ def test_peak_memory_sees_the_windows_that_unfold_copies():
     window_mib = 4 * 32 * 32 * 32 * 5**2 * 4 / 2**20
     assert 2 * window_mib < peaks["unfold"] < 8 * window_mib  # keys and values at least, and their gradients
     assert peaks["auto"] < peaks["unfold"] / 3
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator can be told to keep pages")
+def test_times_with_kept_pages_are_measured_where_the_allocator_is_free(monkeypatch: pytest.MonkeyPatch):
+    for name in ("GLIBC_TUNABLES", "LD_PRELOAD"):
+        monkeypatch.delenv(name, raising=False)
+    chosen = [each for each in contestants.contestants(WORK) if each.name in ("auto", "conv3x3")]
+    times = kept_layer_times(WORK, chosen, 3, 1.0)
+    assert len(times) == len(chosen)
+    assert all(time > 0 for time in times)
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
+    assert kept_layer_times(WORK, chosen, 3, 1.0) == [None] * len(chosen)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator can be told to keep pages")
+def test_training_steps_with_kept_pages(monkeypatch: pytest.MonkeyPatch):
+    for name in ("GLIBC_TUNABLES", "LD_PRELOAD"):
+        monkeypatch.delenv(name, raising=False)
+    names = [("conv", "nchw"), ("attention", "channels-last")]
+    times = kept_model_times(names, (1, 3, 64, 64), 3, torch.device("cpu"), 3, 1.0)
+    assert len(times) == 2
+    assert all(time > 0 for time in times)
 
 
 def test_the_command_writes_and_prints_its_result(tmp_path: Path):
