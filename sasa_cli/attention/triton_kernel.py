@@ -24,7 +24,7 @@ MAX_HEAD_DIM = 128
 MAX_SPATIAL_EXTENT = 19
 LINE_BYTES = 128  # of a GPU's cache
 WARPS = 4
-TILE_BYTES = WARPS * 32 * 16  # of one map: the widest load of each thread, so that a thread has one row of the tile
+THREADS = WARPS * 32
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,15 @@ class Tile:
     width: int
 
 
+def tile_bytes(problem: Problem) -> int:
+    """Of one map: the widest load of each thread, 16 bytes; half as much where k column logits fill the registers."""
+    return THREADS * (16 if problem.spatial_extent <= 11 else 8)
+
+
 def choose_tile(problem: Problem) -> Tile:
     """The tile for a problem, pinned rather than tuned, so that every run sums in the same order."""
     wide = _power_of_two(problem.head_dim)
-    rows = max(1, TILE_BYTES // (wide * problem.dtype.itemsize))
+    rows = max(1, tile_bytes(problem) // (wide * problem.dtype.itemsize))
     per_line = LINE_BYTES // (wide * problem.dtype.itemsize)  # neighbouring heads fill a cache line
     heads = max(1, min(per_line, rows, _power_of_two(problem.heads)))
     pixels = rows // heads
@@ -53,8 +58,8 @@ def choose_tile(problem: Problem) -> Tile:
 #   forward                     60-72   56-72  123-128  122-128           56-64   52-64    64-78    95-125
 #   backward_query            141-161     168  230-240      255         101-108  136-148  180-192      255
 #   backward_key_value        113-128  99-121   96-121   96-111              72   64-72    64-72    64-72
-# Nothing spills, but in backward_query for k = 19 two registers with float32 and D = 16, and 14 with float16, D = 8 and
-# the zero border.
+# The columns of k = 19 are for 16 bytes a thread, with which backward_query spilled in two cases (float32 and D = 16;
+# float16, D = 8 and the zero border); with 8 bytes those take 196 and 254 registers, and nothing spills.
 def register_limit(kernel: str, problem: Problem) -> int | None:
     """Most registers of a thread in a kernel of `triton_programs`, None for what the assembler chooses.
 

@@ -151,7 +151,7 @@ def test_tiles_hold_one_load_per_thread_and_waste_little(side: int, head_dim: in
     problem = on_cuda(head_dim=head_dim, heads=8, height=side, width=side, dtype=dtype)
     tile = triton_kernel.choose_tile(problem)
     wide = 1 << (head_dim - 1).bit_length()
-    assert tile.heads * tile.height * tile.width * wide * dtype.itemsize == triton_kernel.TILE_BYTES
+    assert tile.heads * tile.height * tile.width * wide * dtype.itemsize == triton_kernel.tile_bytes(problem)
     assert tile.heads == 1 or tile.heads * wide * dtype.itemsize <= 128
     covered = -(-side // tile.height) * tile.height * -(-side // tile.width) * tile.width
     if tile.height * tile.width <= 16:
