@@ -15,6 +15,8 @@ from setuptools.command.build_ext import build_ext
 SOURCE = Path("sasa_cli/attention/cpu")
 FLAGS = ["-std=c++17", "-O3", "-fopenmp", "-fvisibility=hidden", "-fno-exceptions", "-fno-rtti", "-g0"]
 ARITHMETIC = ["-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", "-Wno-ignored-attributes"]
+# GCC warns of its own headers: https://gcc.gnu.org/bugzilla/show_bug.cgi?id=105593
+ARITHMETIC += ["-Wno-uninitialized", "-Wno-maybe-uninitialized"]
 INSTRUCTION_SETS = {"baseline": []}
 if platform.machine() in ("x86_64", "AMD64"):
     INSTRUCTION_SETS["avx2"] = ["-march=x86-64-v3"]

@@ -1,9 +1,8 @@
 // One task: a band of rows of one lane group (as many (image, head) planes as a vector has lanes).
 #pragma once
 
-#include "blocks.h"
-#include "packing.h"
-#include "shape.h"
+#include "phases.h"
+#include "workspace.h"
 
 namespace {
 
@@ -23,41 +22,10 @@ class Band {
   using Output = Planes<T, kLanes>;
 
  public:
-  static int64_t workspace_vectors(const Shape& s) {
-    const int64_t terms = int64_t(4) * s.extent * kTileQueries + 3 * kTileQueries;
-    const int64_t logits = int64_t(s.extent) * s.extent * kTileQueries;
-    return 4 * int64_t(s.ring_vectors()) + 3 * s.row_vectors() + 2 * s.pitch + s.embedding_vectors() + terms + logits;
-  }
-
-  Band(const SasaProblem& problem, const Shape& shape, V* workspace, int group, int band)
-      : problem_(problem), shape_(shape), group_(group), band_(band), extent_{shape.channels, shape.pitch},
-        first_row_(shape.band_begin(band)), last_row_(shape.band_begin(band + 1)) {
-    auto take = [&](int64_t vectors) {
-      V* begin = workspace;
-      workspace += vectors;
-      return begin;
-    };
-    key_ = take(shape.ring_vectors());
-    value_ = take(shape.ring_vectors());
-    grad_key_ = take(shape.ring_vectors());
-    grad_value_ = take(shape.ring_vectors());
-    query_ = take(shape.row_vectors());
-    grad_out_ = take(shape.row_vectors());
-    result_ = take(shape.row_vectors());
-    log_sum_exp_ = take(shape.pitch);
-    delta_ = take(shape.pitch);
-    embedding_ = take(shape.embedding_vectors());
-    const int terms = shape.extent * kTileQueries;
-    row_terms_ = take(terms);
-    column_terms_ = take(terms);
-    grad_row_terms_ = take(terms);
-    grad_column_terms_ = take(terms);
-    highest_ = take(kTileQueries);
-    sum_ = take(kTileQueries);
-    shift_ = take(kTileQueries);
-    logits_ = take(int64_t(shape.extent) * terms);
-    if (shape.channels != shape.head_dim) fill_zero<S>(key_, grad_out_ + shape.row_vectors() - key_);
-    if (shape.half == 0) fill_zero<S>(row_terms_, 2 * terms);
+  Band(const SasaProblem& problem, const Shape& shape, V* memory, int group, int band)
+      : problem_(problem), shape_(shape), space_(shape, memory), group_(group), band_(band),
+        extent_{shape.channels, shape.pitch}, first_row_(shape.band_begin(band)),
+        last_row_(shape.band_begin(band + 1)) {
     pack_embeddings();
   }
 
@@ -68,11 +36,15 @@ class Band {
     Planes<S, kLanes> log_sum_exp(problem_.log_sum_exp, shape_, group_);
     for (int y = first_row_; y < last_row_; ++y) {
       load_window_rows(y, key, value);
-      pack(query, y, query_);
-      fill_zero<S>(result_, shape_.row_vectors());
-      for (int i = 0; i < shape_.tiles; ++i) forward_tile(y, tile(i));
-      unpack(result_, y, out);
-      unpack_row<S>(log_sum_exp_, shape_.pitch, live_lanes(), log_sum_exp.row(y, 1, shape_.width));
+      pack(query, y, space_.query);
+      fill_zero<S>(space_.result, shape_.row_vectors());
+      for (int i = 0; i < shape_.tiles; ++i) {
+        forward_tile(y, tile(i));
+        prefetch_window_row(y, tile(i), key, value);
+        prefetch(query, y + 1, tile(i));
+      }
+      unpack(space_.result, y, out);
+      unpack_row<S>(space_.log_sum_exp, shape_.pitch, live_lanes(), log_sum_exp.row(y, 1, shape_.width));
     }
   }
 
@@ -87,13 +59,17 @@ class Band {
     int unfinished = first_row_ - shape_.reach < 0 ? 0 : first_row_ - shape_.reach;
     for (int y = first_row_; y < last_row_; ++y) {
       load_window_rows(y, key, value, true);
-      pack(query, y, query_);
-      pack(grad_out, y, grad_out_);
-      pack(out, y, result_);
-      pack_row<S>(log_sum_exp.row(y, 1, shape_.width), shape_.pitch, log_sum_exp_);
+      pack(query, y, space_.query);
+      pack(grad_out, y, space_.grad_out);
+      pack(out, y, space_.result);
+      pack_row<S>(log_sum_exp.row(y, 1, shape_.width), shape_.pitch, space_.log_sum_exp);
       prepare_backward_row();
-      for (int i = 0; i < shape_.tiles; ++i) backward_tile(y, tile(i), grad_embedding);
-      unpack(result_, y, grad_query);
+      for (int i = 0; i < shape_.tiles; ++i) {
+        if (i % kTileGroup == 0) backward_tiles(y, i, grad_embedding);
+        prefetch_window_row(y, tile(i), key, value);
+        for (const Input* input : {&query, &grad_out, &out}) prefetch(*input, y + 1, tile(i));
+      }
+      unpack(space_.result, y, grad_query);
       if (y - shape_.reach >= unfinished) finish_row(unfinished++, halo);
     }
     while (unfinished < next_row_) finish_row(unfinished++, halo);
@@ -135,7 +111,7 @@ class Band {
       for (int l = 0; l < kLanes; ++l) {
         const int64_t plane = int64_t(group_) * kLanes + l;
         const int64_t head = problem_.embedding_heads > 1 ? plane % shape_.heads : 0;
-        for (int64_t i = 0; i < per_head; ++i) embedding_[part * per_head + i][l] = source[head * per_head + i];
+        for (int64_t i = 0; i < per_head; ++i) space_.embedding[part * per_head + i][l] = source[head * per_head + i];
       }
     }
   }
@@ -160,12 +136,22 @@ class Band {
     if (y == first_row_) next_row_ = y - shape_.reach < 0 ? 0 : y - shape_.reach;
     const int end = y + shape_.reach + 1 < shape_.height ? y + shape_.reach + 1 : shape_.height;
     for (; next_row_ < end; ++next_row_) {
-      if (shape_.content) pack(key, next_row_, key_ + slot(next_row_));
-      pack(value, next_row_, value_ + slot(next_row_));
+      if (shape_.content) pack(key, next_row_, space_.key + slot(next_row_));
+      pack(value, next_row_, space_.value + slot(next_row_));
       if (!with_gradients) continue;
-      fill_zero<S>(grad_key_ + slot(next_row_), shape_.row_vectors());
-      fill_zero<S>(grad_value_ + slot(next_row_), shape_.row_vectors());
+      fill_zero<S>(space_.grad_key + slot(next_row_), shape_.row_vectors());
+      fill_zero<S>(space_.grad_value + slot(next_row_), shape_.row_vectors());
     }
+  }
+
+  // Part of the rows that the next row of queries needs: memory is slow, but works beside the arithmetic.
+  void prefetch(const Input& planes, int y, Tile tile) const {
+    if (y < last_row_) planes.prefetch(y, shape_.head_dim, tile.begin, tile.begin + tile.queries);
+  }
+  void prefetch_window_row(int y, Tile tile, const Input& key, const Input& value) const {
+    if (y + 1 == last_row_ || next_row_ == shape_.height) return;
+    if (shape_.content) key.prefetch(next_row_, shape_.head_dim, tile.begin, tile.begin + tile.queries);
+    value.prefetch(next_row_, shape_.head_dim, tile.begin, tile.begin + tile.queries);
   }
 
   bool row_inside(int y, int window_row) const {
@@ -173,118 +159,164 @@ class Band {
     return row >= 0 && row < shape_.height;
   }
 
-  // f(window row, inside the map, first window column, its column in the map, columns inside, block functions) for
-  // each register block of the window rows that take part.
+  // f(window column, columns) for each register block that a window row is cut into.
+  template <class F>
+  SASA_INLINE void each_column_block(F&& f) const {
+    for (int i = 0; i < shape_.column_blocks; ++i) {
+      const int b = i * shape_.extent / shape_.column_blocks;
+      f(b, (i + 1) * shape_.extent / shape_.column_blocks - b);
+    }
+  }
+
+  // The columns of the map that a tile's window columns b..b+size-1 meet, counted from the first of them.
+  Columns columns_inside(Tile tile, int b, int size) const {
+    const int first = tile.begin + b - shape_.reach;
+    const int met = tile.queries + size - 1;
+    return {first < 0 ? -first : 0, first + met > shape_.width ? shape_.width - first : met};
+  }
+
+  // f(window row, inside the map, window column, columns inside, block functions) for each register block of the
+  // window rows that take part.
   template <class F>
   SASA_INLINE void each_block(int y, Tile tile, bool outside_rows, F&& f) const {
     for (int a = 0; a < shape_.extent; ++a) {
       const bool inside = row_inside(y, a);
       if (!inside && !outside_rows) continue;
-      for (int i = 0; i < shape_.column_blocks; ++i) {
-        const int b = i * shape_.extent / shape_.column_blocks;
-        const int size = (i + 1) * shape_.extent / shape_.column_blocks - b;
-        const int first = tile.begin + b - shape_.reach;
-        const int seen = tile.queries + size - 1;
-        const Columns columns{first < 0 ? -first : 0, first + seen > shape_.width ? shape_.width - first : seen};
-        f(a, inside, b, first, columns, block_functions<S>(tile.queries, size));
-      }
+      each_column_block([&](int b, int size) SASA_INLINE_LAMBDA {
+        f(a, inside, b, columns_inside(tile, b, size), block_functions<S>(tile.queries, size));
+      });
     }
   }
 
-  // f(window column, block functions) for each register block of the row or column embedding.
-  template <class F>
-  SASA_INLINE void each_embedding_block(Tile tile, F&& f) const {
-    for (int i = 0; i < shape_.column_blocks; ++i) {
-      const int b = i * shape_.extent / shape_.column_blocks;
-      f(b, block_functions<S>(tile.queries, (i + 1) * shape_.extent / shape_.column_blocks - b));
-    }
+  // Where window row a begins in the rings, at window column b of a tile.
+  int64_t ring_place(int y, int a, Tile tile, int b) const {
+    return slot(y + a - shape_.reach) + tile.begin + b - shape_.reach;
   }
 
-  void relative_terms(Tile tile) {
-    const int half = shape_.half, k = shape_.extent, pitch = shape_.pitch;
+  void relative_terms(Tile tile, const Terms<S>& terms) {
+    const int half = shape_.half, k = shape_.extent, pitch = shape_.pitch, queries = tile.queries;
     if (half == 0) return;
-    const V* query = query_ + tile.begin;
-    each_embedding_block(tile, [&](int b, const BlockFunctions<S>& block) {
-      block.relative(query, embedding_ + b, half, pitch, k, row_terms_ + b * tile.queries);
-      block.relative(query + half * pitch, embedding_ + half * k + b, half, pitch, k,
-                     column_terms_ + b * tile.queries);
+    const V* query = space_.query + tile.begin;
+    each_column_block([&](int b, int size) {
+      const BlockFunctions<S>& block = block_functions<S>(queries, size);
+      block.relative(query, space_.embedding + b, half, pitch, k, terms.row + b * queries);
+      block.relative(query + half * pitch, space_.embedding + half * k + b, half, pitch, k,
+                     terms.column + b * queries);
     });
   }
 
-  void relative_terms_backward(Tile tile, V* grad_embedding) {
-    const int half = shape_.half, k = shape_.extent, pitch = shape_.pitch;
+  void relative_terms_backward(Tile tile, const Terms<S>& terms, V* grad_embedding) {
+    const int half = shape_.half, k = shape_.extent, pitch = shape_.pitch, queries = tile.queries;
     if (half == 0) return;
-    const V* query = query_ + tile.begin;
-    V* grad_query = result_ + tile.begin;
-    each_embedding_block(tile, [&](int b, const BlockFunctions<S>& block) {
+    const V* query = space_.query + tile.begin;
+    V* grad_query = space_.result + tile.begin;
+    each_column_block([&](int b, int size) {
+      const BlockFunctions<S>& block = block_functions<S>(queries, size);
       const int columns = half * k + b;
-      block.relative_backward(query, embedding_ + b, grad_row_terms_ + b * tile.queries, half, pitch, k, grad_query,
+      block.relative_backward(query, space_.embedding + b, terms.grad_row + b * queries, half, pitch, k, grad_query,
                               grad_embedding + b);
-      block.relative_backward(query + half * pitch, embedding_ + columns, grad_column_terms_ + b * tile.queries, half,
+      block.relative_backward(query + half * pitch, space_.embedding + columns, terms.grad_column + b * queries, half,
                               pitch, k, grad_query + half * pitch, grad_embedding + columns);
     });
   }
 
   void forward_tile(int y, Tile tile) {
     const int queries = tile.queries, k = shape_.extent;
-    relative_terms(tile);
-    for (int t = 0; t < queries; ++t) highest_[t] = splat<S>(S(-1e30));
-    each_block(y, tile, !shape_.mask, [&](int a, bool inside, int b, int first, Columns columns, const auto& block) {
-      const V* key = inside && shape_.content ? key_ + slot(y + a - shape_.reach) + first : nullptr;
-      block.logits({query_ + tile.begin, key, row_terms_ + a * queries, column_terms_ + b * queries, extent_, columns,
-                    shape_.mask, logits_ + (a * k + b) * queries, highest_});
+    const Terms<S> terms = space_.terms(0);
+    V* const logits = space_.window_weights();
+    V* const result = space_.result + tile.begin;
+    relative_terms(tile, terms);
+    for (int t = 0; t < queries; ++t) space_.highest[t] = splat<S>(S(-1e30));
+    each_block(y, tile, !shape_.mask, [&](int a, bool inside, int b, Columns columns, const auto& block) {
+      const V* key = inside && shape_.content ? space_.key + ring_place(y, a, tile, b) : nullptr;
+      block.logits({space_.query + tile.begin, key, terms.row + a * queries, terms.column + b * queries, extent_,
+                    columns, shape_.mask, logits + (a * k + b) * queries, space_.highest});
     });
     for (int t = 0; t < queries; ++t) {
-      shift_[t] = highest_[t] * S(kLog2E);
-      sum_[t] = V{};
+      space_.shift[t] = space_.highest[t] * S(kLog2E);
+      space_.sum[t] = V{};
     }
-    each_block(y, tile, !shape_.mask, [&](int a, bool, int b, int, Columns, const auto& block) {
-      block.exponentials(logits_ + (a * k + b) * queries, shift_, sum_);
+    each_block(y, tile, !shape_.mask, [&](int a, bool, int b, Columns, const auto& block) {
+      block.exponentials(logits + (a * k + b) * queries, space_.shift, space_.sum);
     });
-    each_block(y, tile, false, [&](int a, bool, int b, int first, Columns columns, const auto& block) {
-      block.weighted_sum(logits_ + (a * k + b) * queries, value_ + slot(y + a - shape_.reach) + first, extent_,
-                         columns, result_ + tile.begin);
+    each_block(y, tile, false, [&](int a, bool, int b, Columns columns, const auto& block) {
+      block.weighted_sum(logits + (a * k + b) * queries, space_.value + ring_place(y, a, tile, b), extent_, columns,
+                         result);
     });
     for (int t = 0; t < queries; ++t) {
-      log_sum_exp_[tile.begin + t] = highest_[t] + log2_lanes<S>(sum_[t]) * S(1 / kLog2E);
-      const V scale = S(1) / sum_[t];
-      for (int c = 0; c < shape_.channels; ++c) result_[c * shape_.pitch + tile.begin + t] *= scale;
+      space_.log_sum_exp[tile.begin + t] = space_.highest[t] + log2_lanes<S>(space_.sum[t]) * S(1 / kLog2E);
+      const V scale = S(1) / space_.sum[t];
+      for (int c = 0; c < shape_.channels; ++c) result[c * shape_.pitch + t] *= scale;
     }
   }
 
-  // result_ holds the forward pass's output, and then zero for the query's gradient.
+  // space_.result holds the forward pass's output, and then zero for the query's gradient.
   void prepare_backward_row() {
     for (int w = 0; w < shape_.width; ++w) {
       V sum{};
       for (int c = 0; c < shape_.head_dim; ++c) {
-        sum += result_[c * shape_.pitch + w] * grad_out_[c * shape_.pitch + w];
+        sum += space_.result[c * shape_.pitch + w] * space_.grad_out[c * shape_.pitch + w];
       }
-      delta_[w] = sum;
-      log_sum_exp_[w] *= S(kLog2E);
+      space_.delta[w] = sum;
+      space_.log_sum_exp[w] *= S(kLog2E);
     }
-    fill_zero<S>(result_, shape_.row_vectors());
+    fill_zero<S>(space_.result, shape_.row_vectors());
   }
 
-  void backward_tile(int y, Tile tile, V* grad_embedding) {
-    const int queries = tile.queries;
-    relative_terms(tile);
-    fill_zero<S>(grad_row_terms_, 2 * shape_.extent * kTileQueries);
-    each_block(y, tile, !shape_.mask, [&](int a, bool inside, int b, int first, Columns columns, const auto& block) {
-      const int64_t at = inside ? slot(y + a - shape_.reach) + first : 0;
-      block.backward({query_ + tile.begin, inside && shape_.content ? key_ + at : nullptr,
-                      inside ? value_ + at : nullptr, grad_out_ + tile.begin, row_terms_ + a * queries,
-                      column_terms_ + b * queries, log_sum_exp_ + tile.begin, delta_ + tile.begin, extent_, columns,
-                      shape_.mask, result_ + tile.begin, grad_key_ + at, grad_value_ + at,
-                      grad_row_terms_ + a * queries, grad_column_terms_ + b * queries});
-    });
-    relative_terms_backward(tile, grad_embedding);
+  BackwardBlock<S> backward_block(int y, int a, int b, int size, Tile tile, int n) const {
+    const bool inside = row_inside(y, a);
+    const int64_t at = inside ? ring_place(y, a, tile, b) : 0;
+    const Terms<S> terms = space_.terms(n);
+    return {space_.query + tile.begin,
+            inside && shape_.content ? space_.key + at : nullptr,
+            inside ? space_.value + at : nullptr,
+            space_.grad_out + tile.begin,
+            terms.row + a * tile.queries,
+            terms.column + b * tile.queries,
+            space_.log_sum_exp + tile.begin,
+            space_.delta + tile.begin,
+            extent_,
+            columns_inside(tile, b, size),
+            shape_.mask,
+            space_.result + tile.begin,
+            space_.grad_key + at,
+            space_.grad_value + at,
+            terms.grad_row + a * tile.queries,
+            terms.grad_column + b * tile.queries,
+            space_.weights(n),
+            space_.grad_logits(n)};
+  }
+
+  // The group of tiles that begins with tile i. Each phase is run for all of them before the next one is, so that a
+  // column that neighbours share is still in the nearest cache.
+  void backward_tiles(int y, int i, V* grad_embedding) {
+    const int count = shape_.tiles - i < kTileGroup ? shape_.tiles - i : kTileGroup;
+    for (int n = 0; n < count; ++n) {
+      const Terms<S> terms = space_.terms(n);
+      relative_terms(tile(i + n), terms);
+      fill_zero<S>(terms.grad_row, shape_.extent * kTileQueries);
+      fill_zero<S>(terms.grad_column, shape_.extent * kTileQueries);
+    }
+    for (int a = 0; a < shape_.extent; ++a) {
+      if (shape_.mask && !row_inside(y, a)) continue;
+      each_column_block([&](int b, int size) {
+        BackwardBlock<S> blocks[kTileGroup];
+        for (int n = 0; n < count; ++n) blocks[n] = backward_block(y, a, b, size, tile(i + n), n);
+        for (int phase = 0; phase < kBackwardPhases; ++phase) {
+          for (int n = 0; n < count; ++n) {
+            block_functions<S>(tile(i + n).queries, size).backward[phase](blocks[n]);
+          }
+        }
+      });
+    }
+    for (int n = 0; n < count; ++n) relative_terms_backward(tile(i + n), space_.terms(n), grad_embedding);
   }
 
   // No query of this band sees `row` any more.
   void finish_row(int row, V* halo) {
     const bool shared_above = band_ > 0 && row < first_row_ + shape_.reach;
     const bool shared_below = band_ + 1 < shape_.bands && row >= last_row_ - shape_.reach;
-    V* const grads[2] = {grad_key_ + slot(row), grad_value_ + slot(row)};
+    V* const grads[2] = {space_.grad_key + slot(row), space_.grad_value + slot(row)};
     if (shared_above || shared_below) {
       const int border = shared_above ? band_ : band_ + 1;
       const int index = row - (shape_.band_begin(border) - shape_.reach);
@@ -305,17 +337,11 @@ class Band {
 
   const SasaProblem& problem_;
   const Shape& shape_;
+  const Workspace<S> space_;
   const int group_, band_;
   const Extent extent_;
   const int first_row_, last_row_;
   int next_row_ = 0;
-  V *key_, *value_, *grad_key_, *grad_value_;  // rings of k rows
-  V *query_, *grad_out_, *result_;             // the current row; result_: the output, or the query's gradient
-  V *log_sum_exp_, *delta_;
-  V* embedding_;  // [row, column][channel][offset]
-  V *row_terms_, *column_terms_, *grad_row_terms_, *grad_column_terms_;  // [offset][t]
-  V *highest_, *sum_, *shift_;
-  V* logits_;
 };
 
 }  // namespace

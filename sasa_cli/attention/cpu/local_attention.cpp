@@ -10,8 +10,8 @@
 //          for any number of threads.
 // Packing. A row of planes is packed to [channel][column][lane] (packing.h), straight from tensors of any strides.
 //          Of keys and values, and of their gradients, a ring of k rows is held, which is what a row of queries sees.
-// Blocks.  T neighbouring queries against K columns of one window row (blocks.h): a column is loaded once for all the
-//          queries that see it. Columns outside the map are skipped.
+// Blocks.  T neighbouring queries against K columns of one window row (blocks.h, phases.h): a column is loaded once
+//          for all the queries that see it. Columns outside the map are skipped.
 // Terms.   q.r splits into a row term and a column term, 2k products per query instead of k^2. With the zero border
 //          their sum already is the logit of a place outside the map, whose value is zero.
 // Saved.   The output and the log-sum-exp of the logits; the backward pass recomputes the weights p. With
@@ -71,7 +71,7 @@ bool parallel_for(int64_t threads, int64_t count, size_t workspace_bytes, F&& ru
 template <class S, class T>
 int forward(const SasaProblem& problem) {
   const Shape shape = shape_of<S>(problem);
-  const size_t bytes = size_t(Band<S, T>::workspace_vectors(shape)) * sizeof(Vector<S>);
+  const size_t bytes = size_t(Workspace<S>::vectors(shape)) * sizeof(Vector<S>);
   const bool complete =
       parallel_for(problem.threads, int64_t(shape.groups) * shape.bands, bytes, [&](int64_t task, void* memory) {
         Band<S, T>(problem, shape, static_cast<Vector<S>*>(memory), int(task / shape.bands), int(task % shape.bands))
@@ -107,7 +107,7 @@ int backward(const SasaProblem& problem) {
   const Shape shape = shape_of<S>(problem);
   const int64_t tasks = int64_t(shape.groups) * shape.bands;
   const int64_t borders = int64_t(shape.groups) * (shape.bands - 1);
-  const size_t bytes = size_t(Band<S, T>::workspace_vectors(shape)) * sizeof(Vector<S>);
+  const size_t bytes = size_t(Workspace<S>::vectors(shape)) * sizeof(Vector<S>);
   Buffer share_memory, halo_memory;
   auto* shares = static_cast<Vector<S>*>(
       share_memory.reserve(size_t(tasks * shape.embedding_vectors()) * sizeof(Vector<S>) + 1));

@@ -176,7 +176,7 @@ struct Exchange {
     unroll<kVectors>([&](auto i) SASA_INLINE_LAMBDA {
       typename Share::Value runs[kShare];
       unroll<kShare>([&](auto s) SASA_INLINE_LAMBDA { runs[s] = Share::load(data + lanes[lane(i, s)]); });
-      std::memcpy(&v[i], runs, sizeof runs);
+      v[i] = joined(runs);
     });
     unroll<q>([&](auto g) SASA_INLINE_LAMBDA { transpose_quads(*reinterpret_cast<Floats(*)[4]>(v + 4 * g)); });
     unroll<4>([&](auto j) SASA_INLINE_LAMBDA {
@@ -193,15 +193,25 @@ struct Exchange {
     });
     unroll<q>([&](auto g) SASA_INLINE_LAMBDA { transpose_quads(*reinterpret_cast<Floats(*)[4]>(v + 4 * g)); });
     unroll<kVectors>([&](auto i) SASA_INLINE_LAMBDA {
-      typename Share::Value runs[kShare];
-      std::memcpy(runs, &v[i], sizeof runs);
       unroll<kShare>([&](auto s) SASA_INLINE_LAMBDA {
-        if (lane(i, s) < live_lanes) Share::store(runs[s], data + lanes[lane(i, s)]);
+        constexpr auto elements = std::make_integer_sequence<int, 4 * q>{};
+        if (lane(i, s) < live_lanes) Share::store(share<s>(v[i], elements), data + lanes[lane(i, s)]);
       });
     });
   }
 
  private:
+  // In registers: through memory, a vector would wait for the stores of its parts.
+  static SASA_INLINE Floats joined(const typename Share::Value (&runs)[kShare]) {
+    if constexpr (kShare == 1) return runs[0];
+    if constexpr (kShare == 2) return join(runs[0], runs[1]);
+    if constexpr (kShare == 4) return join(join(runs[0], runs[1]), join(runs[2], runs[3]));
+  }
+  template <int s, int... Element>
+  static SASA_INLINE typename Share::Value share(Floats v, std::integer_sequence<int, Element...>) {
+    return __builtin_shufflevector(v, v, 4 * q * s + Element...);
+  }
+
   // Quad g * kShare + s of the result is quad s * q + p of v[4 g + j].
   template <int j, int p>
   static SASA_INLINE Floats gathered(const Floats* v) {

@@ -1,0 +1,219 @@
+// What a register block does in a pass over the windows: the functions that Band calls, one set per block size.
+#pragma once
+
+#include "blocks.h"
+
+namespace {
+
+template <class S>
+struct ForwardBlock {
+  const Vector<S>* query;   // [channel][t]
+  const Vector<S>* key;     // [channel][x], null where there is no q.k
+  const Vector<S>* row;     // [t]: q.r of this window row
+  const Vector<S>* column;  // [j][t]: q.r of these window columns
+  Extent extent;
+  Columns columns;
+  bool mask_outside;
+  Vector<S>* logits;   // [t][j]
+  Vector<S>* highest;  // [t], running maximum
+};
+
+template <class S>
+struct BackwardBlock {
+  const Vector<S>* query;         // [channel][t]
+  const Vector<S>* key;           // [channel][x], null where there is no q.k
+  const Vector<S>* value;         // [channel][x], null outside the map
+  const Vector<S>* grad_out;      // [channel][t]
+  const Vector<S>* row;           // [t]
+  const Vector<S>* column;        // [j][t]
+  const Vector<S>* log2_sum_exp;  // [t]
+  const Vector<S>* delta;         // [t]: out . grad_out
+  Extent extent;
+  Columns columns;
+  bool mask_outside;
+  Vector<S>* grad_query;   // [channel][t]
+  Vector<S>* grad_key;     // [channel][x]
+  Vector<S>* grad_value;   // [channel][x]
+  Vector<S>* grad_row;     // [t]
+  Vector<S>* grad_column;  // [j][t]
+  Vector<S>* weights;      // [t][j]
+  Vector<S>* grad_logits;  // [t][j]
+
+  bool sees_values() const { return value != nullptr && columns.first < columns.last; }
+  bool sees_keys() const { return sees_values() && key != nullptr; }
+};
+
+template <class S, int T, int K>
+struct Phases {
+  using V = Vector<S>;
+  using B = Block<S, T, K>;
+
+  static void logits(const ForwardBlock<S>& block) {
+    B::with_border(block.columns, [&](auto whole) SASA_INLINE_LAMBDA {
+      V sums[T][K];
+      B::template all_logits<whole>(block.query, block.key, block.row, block.column, block.extent, block.columns,
+                                    sums);
+      unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
+        V highest = block.highest[t];
+        unroll<K>([&](auto j) SASA_INLINE_LAMBDA {
+          if (block.mask_outside && !B::template inside<whole>(t + j, block.columns)) sums[t][j] = splat<S>(S(-1e30));
+          highest = maximum(highest, sums[t][j]);
+          block.logits[t * K + j] = sums[t][j];
+        });
+        block.highest[t] = highest;
+      });
+    });
+  }
+
+  // weights = 2^(weights log2(e) - shift), added up in sum
+  static void exponentials(V* weights, const V* shift, V* sum) {
+    unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
+      V total = sum[t];
+      unroll<K>([&](auto j) SASA_INLINE_LAMBDA {
+        const V weight = exp2_lanes<S>(weights[t * K + j] * S(kLog2E) - shift[t]);
+        weights[t * K + j] = weight;
+        total += weight;
+      });
+      sum[t] = total;
+    });
+  }
+
+  static void weighted_sum(const V* weights, const V* value, Extent extent, Columns columns, V* out) {
+    B::with_border(columns, [&](auto whole) SASA_INLINE_LAMBDA {
+      B::template gather<whole>(weights, value, extent, columns, out);
+    });
+  }
+
+  // Backward, first phase: the weights p, recomputed from the logits.
+  static void weights(const BackwardBlock<S>& block) {
+    B::with_border(block.columns, [&](auto whole) SASA_INLINE_LAMBDA {
+      V sums[T][K];
+      B::template all_logits<whole>(block.query, block.key, block.row, block.column, block.extent, block.columns,
+                                    sums);
+      unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
+        unroll<K>([&](auto j) SASA_INLINE_LAMBDA {
+          V weight = exp2_lanes<S>(sums[t][j] * S(kLog2E) - block.log2_sum_exp[t]);
+          if (block.mask_outside && !B::template inside<whole>(t + j, block.columns)) weight = V{};
+          block.weights[t * K + j] = weight;
+        });
+      });
+    });
+  }
+
+  // Second: the gradients of the logits, p (g.v - delta), and their sums over columns and over rows.
+  static void logit_gradients(const BackwardBlock<S>& block) {
+    B::with_border(block.columns, [&](auto whole) SASA_INLINE_LAMBDA {
+      V sums[T][K] = {};
+      if (block.sees_values()) {
+        B::template dot_products<whole>(block.grad_out, block.value, block.extent, block.columns, sums);
+      }
+      unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
+        V row_sum = block.grad_row[t];
+        unroll<K>([&](auto j) SASA_INLINE_LAMBDA {
+          const V gradient = block.weights[t * K + j] * (sums[t][j] - block.delta[t]);
+          row_sum += gradient;
+          block.grad_column[j * T + t] += gradient;
+          block.grad_logits[t * K + j] = gradient;
+        });
+        block.grad_row[t] = row_sum;
+      });
+    });
+  }
+
+  // Then what follows from them.
+  static void value_gradients(const BackwardBlock<S>& block) {
+    if (!block.sees_values()) return;
+    B::with_border(block.columns, [&](auto whole) SASA_INLINE_LAMBDA {
+      B::template scatter<whole>(block.weights, block.grad_out, block.extent, block.columns, block.grad_value);
+    });
+  }
+  static void query_gradients(const BackwardBlock<S>& block) {
+    if (!block.sees_keys()) return;
+    B::with_border(block.columns, [&](auto whole) SASA_INLINE_LAMBDA {
+      B::template gather<whole>(block.grad_logits, block.key, block.extent, block.columns, block.grad_query);
+    });
+  }
+  static void key_gradients(const BackwardBlock<S>& block) {
+    if (!block.sees_keys()) return;
+    B::with_border(block.columns, [&](auto whole) SASA_INLINE_LAMBDA {
+      B::template scatter<whole>(block.grad_logits, block.query, block.extent, block.columns, block.grad_key);
+    });
+  }
+
+  // terms[j][t] = sum_c query[c][t] * embedding[c][j]; channels of the embedding are `extent_k` vectors apart.
+  static void relative(const V* query, const V* embedding, int channels, int pitch, int extent_k, V* terms) {
+    V sums[T][K] = {};
+    for (int c = 0; c < channels; ++c, query += pitch, embedding += extent_k) {
+      unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
+        unroll<K>([&](auto j) SASA_INLINE_LAMBDA { sums[t][j] += query[t] * embedding[j]; });
+      });
+    }
+    unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
+      unroll<K>([&](auto j) SASA_INLINE_LAMBDA { terms[j * T + t] = sums[t][j]; });
+    });
+  }
+
+  // The transpose of `relative`: both gradients from grad_terms[j][t].
+  static void relative_backward(const V* query, const V* embedding, const V* grad_terms, int channels, int pitch,
+                                int extent_k, V* grad_query, V* grad_embedding) {
+    for (int c = 0; c < channels; ++c) {
+      V sums[T];
+      unroll<T>([&](auto t) SASA_INLINE_LAMBDA { sums[t] = grad_query[c * pitch + t]; });
+      unroll<K>([&](auto j) SASA_INLINE_LAMBDA {
+        V sum = grad_embedding[c * extent_k + j];
+        unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
+          const V term = grad_terms[j * T + t];
+          sums[t] += term * embedding[c * extent_k + j];
+          sum += term * query[c * pitch + t];
+        });
+        grad_embedding[c * extent_k + j] = sum;
+      });
+      unroll<T>([&](auto t) SASA_INLINE_LAMBDA { grad_query[c * pitch + t] = sums[t]; });
+    }
+  }
+};
+
+constexpr int kBackwardPhases = 5;
+
+// The functions for one block size.
+template <class S>
+struct BlockFunctions {
+  void (*logits)(const ForwardBlock<S>&);
+  void (*exponentials)(Vector<S>*, const Vector<S>*, Vector<S>*);
+  void (*weighted_sum)(const Vector<S>*, const Vector<S>*, Extent, Columns, Vector<S>*);
+  void (*backward[kBackwardPhases])(const BackwardBlock<S>&);
+  void (*relative)(const Vector<S>*, const Vector<S>*, int, int, int, Vector<S>*);
+  void (*relative_backward)(const Vector<S>*, const Vector<S>*, const Vector<S>*, int, int, int, Vector<S>*,
+                            Vector<S>*);
+};
+
+template <class S, int T, int K>
+constexpr BlockFunctions<S> functions_of() {
+  using P = Phases<S, T, K>;
+  return {P::logits,
+          P::exponentials,
+          P::weighted_sum,
+          {P::weights, P::logit_gradients, P::value_gradients, P::query_gradients, P::key_gradients},
+          P::relative,
+          P::relative_backward};
+}
+
+template <class S>
+struct BlockTable {
+  static constexpr int kQueries = Vectors<S>::kTileQueries;
+  static constexpr int kColumns = Vectors<S>::kBlockColumns;
+  BlockFunctions<S> entries[kQueries][kColumns];
+
+  constexpr BlockTable() : BlockTable(std::make_integer_sequence<int, kQueries * kColumns>{}) {}
+  template <int... I>
+  constexpr explicit BlockTable(std::integer_sequence<int, I...>)
+      : entries{functions_of<S, I / kColumns + 1, I % kColumns + 1>()...} {}
+};
+
+template <class S>
+const BlockFunctions<S>& block_functions(int queries, int columns) {
+  static constexpr BlockTable<S> table;
+  return table.entries[queries - 1][columns - 1];
+}
+
+}  // namespace
