@@ -1,13 +1,9 @@
 """Local self-attention: a slow definition, and fast backends behind one function."""
 
 from sasa_cli.attention.cpu_kernel import instruction_set, why_unavailable
-from sasa_cli.attention.operator import (
-    available_backends,
-    choose_backend,
-    local_attention,
-    refused_backends,
-    suitable_backends,
-)
+from sasa_cli.attention.dispatch import available_backends, choose_backend, refused_backends, suitable_backends
+from sasa_cli.attention.operator import local_attention
+from sasa_cli.attention.packed import packed_local_attention
 from sasa_cli.attention.problem import Problem
 from sasa_cli.attention.reference import reference_local_attention
 
@@ -17,6 +13,7 @@ __all__ = [
     "choose_backend",
     "instruction_set",
     "local_attention",
+    "packed_local_attention",
     "reference_local_attention",
     "refused_backends",
     "suitable_backends",

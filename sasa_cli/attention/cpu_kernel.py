@@ -67,37 +67,31 @@ class CpuKernel:
         _check(self._forward(ctypes.byref(call)))
         return out, lse
 
-    def backward(self, problem: Problem, grad_output: Tensor, inputs: Inputs, output: Tensor, lse: Tensor) -> Inputs:
-        """Gradients with respect to ``inputs``; see `Backend`."""
+    def backward(
+        self, problem: Problem, grad_output: Tensor, inputs: Inputs, output: Tensor, lse: Tensor, gradients: Inputs
+    ) -> None:
+        """Writes the gradients with respect to ``inputs``; see `Backend`."""
         embeddings = _embeddings(problem, inputs)
-        grad_query, grad_value = torch.empty_like(inputs.query), torch.empty_like(inputs.value)
-        grad_key = None if inputs.key is None else torch.empty_like(inputs.key)
         grad_embeddings = [torch.empty_like(embedding) for embedding in embeddings]
 
         call = _describe(problem, inputs, embeddings, output, lse)
-        call.grad_out, call.grad_query, call.grad_value = map(_tensor, (grad_output, grad_query, grad_value))
-        if grad_key is not None:
-            call.grad_key = _tensor(grad_key)
+        call.grad_out, call.grad_query = _tensor(grad_output), _tensor(gradients.query)
+        call.grad_value = _tensor(gradients.value)
+        if gradients.key is not None:
+            call.grad_key = _tensor(gradients.key)
         if grad_embeddings:
             call.grad_row_embedding, call.grad_column_embedding = (grad.data_ptr() for grad in grad_embeddings)
         _check(self._backward(ctypes.byref(call)))
 
-        row, column = inputs.row_embedding, inputs.column_embedding
-        if row is None or column is None:
-            return Inputs(grad_query, grad_key, grad_value, None, None)
-        grad_row, grad_column = map(_like, (row, column), grad_embeddings)
-        return Inputs(grad_query, grad_key, grad_value, grad_row, grad_column)
+        if gradients.row_embedding is not None and gradients.column_embedding is not None:
+            gradients.row_embedding.copy_(grad_embeddings[0])
+            gradients.column_embedding.copy_(grad_embeddings[1])
 
 
 def _embeddings(problem: Problem, inputs: Inputs) -> list[Tensor]:
     """The embeddings as the kernel reads them: contiguous, in the dtype of the arithmetic; empty without any."""
     given = (embedding for embedding in (inputs.row_embedding, inputs.column_embedding) if embedding is not None)
     return [embedding.to(problem.compute_dtype).contiguous() for embedding in given]
-
-
-def _like(tensor: Tensor, numbers: Tensor) -> Tensor:
-    """``numbers`` in the dtype and memory order of ``tensor``."""
-    return torch.empty_like(tensor).copy_(numbers)
 
 
 def _tensor(tensor: Tensor) -> _Tensor:
@@ -168,8 +162,10 @@ def _forward(problem: Problem, inputs: Inputs) -> tuple[Tensor, Tensor]:
     return _loaded().forward(problem, inputs)
 
 
-def _backward(problem: Problem, grad_output: Tensor, inputs: Inputs, output: Tensor, lse: Tensor) -> Inputs:
-    return _loaded().backward(problem, grad_output, inputs, output, lse)
+def _backward(
+    problem: Problem, grad_output: Tensor, inputs: Inputs, output: Tensor, lse: Tensor, gradients: Inputs
+) -> None:
+    _loaded().backward(problem, grad_output, inputs, output, lse, gradients)
 
 
 def _supports(problem: Problem) -> str | None:

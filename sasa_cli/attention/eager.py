@@ -73,8 +73,10 @@ def eager_backend(name: str, kernel: EagerKernel) -> Backend:
     def forward(problem: Problem, inputs: Inputs) -> tuple[Tensor, Tensor]:
         return _run_forward(kernel, problem, inputs)
 
-    def backward(problem: Problem, grad_output: Tensor, inputs: Inputs, output: Tensor, lse: Tensor) -> Inputs:
-        return _run_backward(kernel, problem, grad_output, inputs, output, lse)
+    def backward(
+        problem: Problem, grad_output: Tensor, inputs: Inputs, output: Tensor, lse: Tensor, gradients: Inputs
+    ) -> None:
+        _run_backward(kernel, problem, grad_output, inputs, output, lse, gradients)
 
     return Backend(name, forward, backward)
 
@@ -89,12 +91,16 @@ def _run_forward(kernel: EagerKernel, problem: Problem, inputs: Inputs) -> tuple
 
 
 def _run_backward(
-    kernel: EagerKernel, problem: Problem, grad_output: Tensor, inputs: Inputs, output: Tensor, lse: Tensor
-) -> Inputs:
-    query, key, value, row, column = inputs
-    grad_query, grad_value = torch.empty_like(query), torch.empty_like(value)
-    grad_key = None if key is None else torch.empty_like(key)
-    grad_embeddings = query.new_zeros(2, *_per_head_shape(problem), dtype=problem.compute_dtype)
+    kernel: EagerKernel,
+    problem: Problem,
+    grad_output: Tensor,
+    inputs: Inputs,
+    output: Tensor,
+    lse: Tensor,
+    gradients: Inputs,
+) -> None:
+    grad_query, grad_key, grad_value, *grad_embeddings = gradients
+    totals = grad_query.new_zeros(2, *_per_head_shape(problem), dtype=problem.compute_dtype)
     for images in kernel.slices(problem):
         part = kernel.backward(
             problem,
@@ -107,12 +113,10 @@ def _run_backward(
         if grad_key is not None and part.key is not None:
             grad_key[images] = part.key
         if part.row_embedding is not None and part.column_embedding is not None:
-            grad_embeddings += torch.stack([part.row_embedding, part.column_embedding])
-    grad_row, grad_column = (
-        None if embedding is None else torch.empty_like(embedding).copy_(total.sum_to_size(embedding.shape))
-        for embedding, total in zip((row, column), grad_embeddings, strict=True)
-    )
-    return Inputs(grad_query, grad_key, grad_value, grad_row, grad_column)
+            totals += torch.stack([part.row_embedding, part.column_embedding])
+    for gradient, total in zip(grad_embeddings, totals, strict=True):
+        if gradient is not None:
+            gradient.copy_(total.sum_to_size(gradient.shape))
 
 
 def _pack(problem: Problem, tensor: Tensor) -> Tensor:

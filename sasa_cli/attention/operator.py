@@ -4,54 +4,15 @@ As a custom operator it is opaque to autograd, `torch.compile`, `torch.export` a
 told what it needs to know: the backward operator, the shapes (`register_fake`) and the FLOPs.
 """
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from sasa_cli.attention import cpu_kernel, dense, halo, sdpa, shift, triton_kernel
-from sasa_cli.attention.backend import Backend
-from sasa_cli.attention.choice import candidates, decide
-from sasa_cli.attention.problem import Inputs, Problem, describe
-
-BACKENDS: tuple[Backend, ...] = (
-    cpu_kernel.BACKEND,
-    sdpa.BACKEND,
-    triton_kernel.BACKEND,
-    halo.BACKEND,
-    dense.BACKEND,
-    shift.BACKEND,
-)
-
-
-def available_backends() -> list[str]:
-    """Names of the backends that run on this machine."""
-    return [backend.name for backend in BACKENDS if backend.missing() is None]
-
-
-def suitable_backends(problem: Problem) -> list[str]:
-    """Names of the backends that ``"auto"`` would take for ``problem`` here, the preferred one first."""
-    return [backend.name for backend in candidates(problem, BACKENDS) if backend.refusal(problem) is None]
-
-
-def choose_backend(problem: Problem, backend: str = "auto") -> str:
-    """The name of the backend that `local_attention` uses for ``problem`` with this ``backend`` argument.
-
-    Raises:
-        ValueError: if ``backend`` is unknown or cannot compute ``problem``; the message says why.
-    """
-    return decide(problem, backend, BACKENDS).backend.name
-
-
-def refused_backends(problem: Problem, backend: str = "auto") -> dict[str, str]:
-    """The backends that ``"auto"`` prefers to `choose_backend`'s, and why they cannot compute ``problem`` here.
-
-    Empty where ``backend`` names one. Raises `ValueError` like `choose_backend`.
-    """
-    return decide(problem, backend, BACKENDS).refused
+from sasa_cli.attention import dispatch
+from sasa_cli.attention.problem import Inputs, empty_like
+from sasa_cli.attention.registration import products_flops, register_autocast
 
 
 def local_attention(
@@ -117,9 +78,7 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:
     """Output ``(B, N, D, H, W)`` and log-sum-exp of the logits ``(B, N, H, W)``; see `Backend`."""
     inputs = Inputs(query, key, value, row_embedding, column_embedding)
-    problem = describe(inputs, spatial_extent, border)
-    with torch.autocast(problem.device, enabled=False):
-        return decide(problem, backend, BACKENDS).backend.forward(problem, inputs)
+    return dispatch.forward(inputs, spatial_extent, border, backend)
 
 
 @_forward.register_fake
@@ -133,10 +92,7 @@ def _forward_fake(
     border: str,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    describe(Inputs(query, key, value, row_embedding, column_embedding), spatial_extent, border)
-    batch, heads, _, height, width = query.shape
-    lse_dtype = torch.promote_types(query.dtype, torch.float32)
-    return torch.empty_like(query), query.new_empty((batch, heads, height, width), dtype=lse_dtype)
+    return dispatch.fake_forward(Inputs(query, key, value, row_embedding, column_embedding), spatial_extent, border)
 
 
 @torch.library.custom_op("sasa::local_attention_backward", mutates_args=())
@@ -155,10 +111,8 @@ def _backward(
 ) -> list[Tensor]:
     """Gradients with respect to those of query, key, value and embeddings that are not None."""
     inputs = Inputs(query, key, value, row_embedding, column_embedding)
-    problem = describe(inputs, spatial_extent, border)
-    with torch.autocast(problem.device, enabled=False):
-        chosen = decide(problem, backend, BACKENDS).backend
-        gradients = chosen.backward(problem, grad_output, inputs, output, lse)
+    gradients = empty_like(inputs)
+    dispatch.backward(grad_output, inputs, output, lse, gradients, spatial_extent, border, backend)
     return [gradient for gradient in gradients if gradient is not None]
 
 
@@ -194,35 +148,7 @@ def _autograd(ctx: Any, grad_output: Tensor, grad_lse: Tensor | None) -> tuple[T
 
 
 _forward.register_autograd(_autograd, setup_context=_setup_context)
-
-
-def _autocast(device: str) -> Callable[..., tuple[Tensor, Tensor]]:
-    """The operator under autocast. `register_autocast` would take one fixed dtype, and cast the embeddings as well."""
-
-    def cast(maps: Tensor | None) -> Tensor | None:
-        if maps is None or not maps.is_floating_point() or maps.dtype == torch.float64:
-            return maps
-        return maps.to(torch.get_autocast_dtype(device))
-
-    def attend(
-        query: Tensor, key: Tensor | None, value: Tensor, *others: Tensor | int | str | None
-    ) -> tuple[Tensor, Tensor]:
-        maps = [cast(query), cast(key), cast(value)]
-        with torch.autocast(device, enabled=False):
-            result: tuple[Tensor, Tensor] = torch.ops.sasa.local_attention(*maps, *others)
-        return result
-
-    return attend
-
-
-_LIBRARY = torch.library.Library("sasa", "IMPL")  # registrations last as long as it does
-_LIBRARY.impl("local_attention", _autocast("cpu"), "AutocastCPU")
-_LIBRARY.impl("local_attention", _autocast("cuda"), "AutocastCUDA")
-
-
-def _products_flops(query: torch.Size, key: torch.Size | None, row: torch.Size | None, spatial_extent: int) -> int:
-    products = 1 + (key is not None) + (row is not None)  # a . v, q . k, q . r
-    return 2 * products * math.prod(query) * spatial_extent**2
+register_autocast("local_attention", maps=3)
 
 
 @register_flop_formula(torch.ops.sasa.local_attention)
@@ -236,11 +162,8 @@ def forward_flops(
     *settings: str,
     **kwargs: Any,
 ) -> int:
-    """FLOPs, 2 per multiply-add, of q . k, q . r and a . v over all k * k places, those outside the map counted.
-
-    The plain convention of the paper's tables, the same for every backend: not what one of them executes.
-    """
-    return _products_flops(query, key, row_embedding, spatial_extent)
+    """FLOPs of `products_flops`."""
+    return products_flops(query, spatial_extent, content=key is not None, position=row_embedding is not None)
 
 
 @register_flop_formula(torch.ops.sasa.local_attention_backward)
@@ -258,4 +181,4 @@ def backward_flops(
     **kwargs: Any,
 ) -> int:
     """Twice the forward FLOPs: each product has two factors to differentiate by; recomputation is not counted."""
-    return 2 * _products_flops(query, key, row_embedding, spatial_extent)
+    return 2 * products_flops(query, spatial_extent, content=key is not None, position=row_embedding is not None)

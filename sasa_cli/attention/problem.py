@@ -24,6 +24,16 @@ class Inputs(NamedTuple):
     column_embedding: Tensor | None
 
 
+def empty_like(inputs: Inputs) -> Inputs:
+    """New tensors of the same shapes, dtypes and memory order, for gradients."""
+    query, value = torch.empty_like(inputs.query), torch.empty_like(inputs.value)
+    key, row, column = (
+        None if tensor is None else torch.empty_like(tensor)
+        for tensor in (inputs.key, inputs.row_embedding, inputs.column_embedding)
+    )
+    return Inputs(query, key, value, row, column)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Problem:
     """Shape and settings of one call."""

@@ -137,11 +137,12 @@ def _forward(problem: Problem, inputs: Inputs) -> tuple[Tensor, Tensor]:
     return output, lse
 
 
-def _backward(problem: Problem, grad_output: Tensor, inputs: Inputs, output: Tensor, lse: Tensor) -> Inputs:
+def _backward(
+    problem: Problem, grad_output: Tensor, inputs: Inputs, output: Tensor, lse: Tensor, gradients: Inputs
+) -> None:
     from sasa_cli.attention import triton_programs as programs
 
-    grad_query, grad_value = torch.empty_like(inputs.query), torch.empty_like(inputs.value)
-    grad_key = None if inputs.key is None else torch.empty_like(inputs.key)
+    grad_query, grad_key, grad_value, *_ = gradients
     query, key, value, row, column = _readable(inputs)
     output, grad_output = _channels_last(output), _channels_last(grad_output)
     maps = (query, value if key is None else key, value)
@@ -168,8 +169,7 @@ def _backward(problem: Problem, grad_output: Tensor, inputs: Inputs, output: Ten
                 maxnreg=register_limit("backward_key_value", problem),
                 **launch.constants,
             )
-    grad_row, grad_column = _embedding_gradients(problem, inputs, partials)
-    return Inputs(grad_query, grad_key, grad_value, grad_row, grad_column)
+    _sum_embedding_gradients(gradients, partials)
 
 
 def _readable(inputs: Inputs) -> Inputs:
@@ -191,18 +191,19 @@ def _channels_last(maps: Tensor) -> Tensor:
     return maps.permute(0, 3, 4, 1, 2).contiguous().permute(0, 3, 4, 1, 2)
 
 
-def _embedding_gradients(
-    problem: Problem, inputs: Inputs, partials: Tensor | None
-) -> tuple[Tensor | None, Tensor | None]:
-    """The sum of ``partials (tiles, N, k, D)``, None for an empty batch, as gradients of the embeddings."""
-    row, column = inputs.row_embedding, inputs.column_embedding
+def _sum_embedding_gradients(gradients: Inputs, partials: Tensor | None) -> None:
+    """The sum of ``partials (tiles, N, k, D)``, None for an empty batch, into the gradients of the embeddings."""
+    row, column = gradients.row_embedding, gradients.column_embedding
     if row is None or column is None:
-        return None, None
+        return
     if partials is None:
-        return torch.zeros_like(row), torch.zeros_like(column)
+        row.zero_()
+        column.zero_()
+        return
     total = partials.sum(dim=(0, 1) if row.dim() == 2 else 0).mT  # (D, k) or (N, D, k)
     first, second = total.chunk(2, dim=-2)
-    return torch.empty_like(row).copy_(first), torch.empty_like(column).copy_(second)
+    row.copy_(first)
+    column.copy_(second)
 
 
 def _interpreted() -> bool:

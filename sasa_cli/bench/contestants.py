@@ -13,7 +13,7 @@ from timm.layers.halo_attn import HaloAttn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sasa_cli.attention import Problem, local_attention, suitable_backends
+from sasa_cli.attention import Problem, local_attention, packed_local_attention, suitable_backends
 
 Step = Callable[[], None]
 Layout = Literal["nchw", "channels-last"]
@@ -120,17 +120,17 @@ def _attention(backend: str) -> Callable[[Workload, Layout], Step]:
 
 
 def _projected_attention(work: Workload, layout: Layout) -> Step:
-    """Attention with the three 1x1 projections that the 3x3 convolution does not need."""
+    """Attention with the 1x1 projection to queries, keys and values, which the 3x3 convolution does not need."""
     channels = work.shape[1]
     maps = work.random(*work.shape, layout=layout)
-    weights = [work.random(channels, channels, 1, 1, layout=layout) for _ in range(3)]
+    weight = work.random(3 * channels, channels, 1, 1, layout=layout)
     embeddings = _embeddings(work)
 
     def forward() -> Tensor:
-        query, key, value = (_heads(F.conv2d(maps, weight), work.heads) for weight in weights)
-        return local_attention(query, key, value, *embeddings, spatial_extent=work.spatial_extent).flatten(1, 2)
+        packed = F.conv2d(maps, weight).unflatten(1, (3, work.heads, channels // work.heads))  # (B, 3, N, D, H, W)
+        return packed_local_attention(packed, *embeddings, spatial_extent=work.spatial_extent).flatten(1, 2)
 
-    return _repeat(forward, [maps, *weights, *embeddings], layout)
+    return _repeat(forward, [maps, weight, *embeddings], layout)
 
 
 def _conv3x3(work: Workload, layout: Layout) -> Step:

@@ -5,9 +5,11 @@ from typing import Any
 import torch
 from timm.models import register_notrace_module
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from sasa_cli.attention import Problem, local_attention
-from sasa_cli.attention.problem import Inputs, describe
+from sasa_cli.attention import Problem, packed_local_attention
+from sasa_cli.attention.packed import split_maps
+from sasa_cli.attention.problem import describe
 from sasa_cli.models.position import offset_embedding, sinusoidal_encoding
 from sasa_cli.spec import AttentionSpec, heads_problem
 
@@ -96,28 +98,29 @@ class LocalSelfAttention(nn.Module):
             x = self.pool(x)
         if self.spec.position == "absolute":
             x = x + sinusoidal_encoding(*x.shape[1:], device=x.device).to(x.dtype)
-        inputs = Inputs(
-            self._split_heads(self.query(x)),
-            None if self.key is None else self._split_heads(self.key(x)),
-            self._split_heads(self.value(x)),
-            self.row_embedding,
-            self.column_embedding,
-        )
-        self.last_problem = describe(inputs, self.spatial_extent, self.spec.border)
-        y = local_attention(
-            *inputs,
+        maps = self._project(x)
+        embeddings = (self.row_embedding, self.column_embedding)
+        self.last_problem = describe(split_maps(maps, *embeddings), self.spatial_extent, self.spec.border)
+        y = packed_local_attention(
+            maps,
+            *embeddings,
             spatial_extent=self.spatial_extent,
             border=self.spec.border,
-            content=self.spec.content,
             backend=self.spec.backend,
         )
         y = y.flatten(1, 2)  # (B, C, H, W)
         return y if self.pools_first else self.pool(y)
 
-    def _split_heads(self, projected: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to ``(B, N, D, H, W)``; a view, channels-last or not."""
-        batch, _, height, width = projected.shape
-        return projected.view(batch, self.spec.heads, self.head_dim, height, width)
+    def _project(self, x: Tensor) -> Tensor:
+        """Queries, keys and values in one 1x1 convolution: ``(B, C_in, H, W)`` to ``(B, P, N, D, H, W)``, P = 3.
+
+        Without content there are no keys, and P = 2. The convolution reads x once and its backward pass adds up
+        nothing; this is what keeps a step as fast as that of the convolution that attention replaces.
+        """
+        projections = [layer for layer in (self.query, self.key, self.value) if layer is not None]
+        maps: Tensor = F.conv2d(x, torch.cat([layer.weight for layer in projections]))
+        packed: Tensor = maps.unflatten(1, (len(projections), self.spec.heads, self.head_dim))
+        return packed
 
     def extra_repr(self) -> str:
         spec = self.spec

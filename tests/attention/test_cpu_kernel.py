@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sasa_cli.attention import cpu_kernel
+from sasa_cli.attention.backend import Backend
 from sasa_cli.attention.cpu_kernel import INSTRUCTION_SETS, CpuKernel
 from sasa_cli.attention.problem import Inputs, describe
 from sasa_cli.attention.reference import reference_local_attention
@@ -52,9 +53,9 @@ def gradient_of_output(inputs: Inputs) -> torch.Tensor:
 def run(inputs: Inputs, extent: int, border: str = "zero", kernel: CpuKernel | None = None) -> Results:
     """Output, log-sum-exp and all gradients."""
     problem = describe(inputs, extent, border)
-    backend = kernel or cpu_kernel.BACKEND
+    backend = Backend("kernel", kernel.forward, kernel.backward) if kernel else cpu_kernel.BACKEND
     out, lse = backend.forward(problem, inputs)
-    gradients = backend.backward(problem, gradient_of_output(inputs), inputs, out, lse)
+    gradients = backend.gradients(problem, gradient_of_output(inputs), inputs, out, lse)
     return {"out": out, "lse": lse} | {k: v for k, v in gradients._asdict().items() if v is not None}
 
 
@@ -191,7 +192,7 @@ small = describe(Inputs(*(t[:1, :, :, :8, :8] for t in inputs[:3]), *inputs[3:])
 cpu_kernel.BACKEND.forward(small, Inputs(*(t[:1, :, :, :8, :8] for t in inputs[:3]), *inputs[3:]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 out, lse = cpu_kernel.BACKEND.forward(problem, inputs)
-gradients = cpu_kernel.BACKEND.backward(problem, grad, inputs, out, lse)
+gradients = cpu_kernel.BACKEND.gradients(problem, grad, inputs, out, lse)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 

@@ -83,7 +83,7 @@ def run_on_meta(problem: Problem, layout: str, per_head: bool) -> None:
     inputs = Inputs(query, query, query, embedding, embedding)
     problem = describe(inputs, problem.spatial_extent, problem.border)
     output, lse = triton_kernel.BACKEND.forward(problem, inputs)
-    gradients = triton_kernel.BACKEND.backward(problem, output, inputs, output, lse)
+    gradients = triton_kernel.BACKEND.gradients(problem, output, inputs, output, lse)
     assert [g.shape for g in gradients] == [tensor.shape for tensor in inputs]
 
 

@@ -114,9 +114,9 @@ def test_channels_last_heads_are_views_and_give_the_same():
     layer, x = layer_and_input(AttentionSpec(spatial_extent=3, heads=4))
     expected = layer(x)
     last = layer.to(memory_format=torch.channels_last)
-    projected = last.query(x.to(memory_format=torch.channels_last))
-    assert projected.is_contiguous(memory_format=torch.channels_last)
-    assert last._split_heads(projected).data_ptr() == projected.data_ptr()
+    maps = last._project(x.to(memory_format=torch.channels_last))
+    assert maps.shape == (2, 3, 4, 4, 4, 5)
+    assert maps.flatten(1, 3).is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(last(x.to(memory_format=torch.channels_last)), expected)
 
 
@@ -150,7 +150,7 @@ def test_logits_start_moderate_at_every_width(channels: int, position: str):
     x = torch.randn(4, channels, 6, 6).relu()
     if position == "absolute":
         x = x + sinusoidal_encoding(*x.shape[1:])
-    query, key, value = (layer._split_heads(conv(x)) for conv in (layer.query, layer.key, layer.value))
+    query, key, value = layer._project(x).unbind(1)
     assert 0.5 < (query * key).sum(dim=2).std() < 2
     assert 0.5 < value.std() < 2
     if layer.row_embedding is not None:
