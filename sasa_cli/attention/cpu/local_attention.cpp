@@ -63,6 +63,7 @@ bool parallel_for(int64_t threads, int64_t count, size_t workspace_bytes, F&& ru
   for (int64_t i = 0; i < count; ++i) {
     void* memory = workspace.reserve(workspace_bytes);
     if (memory != nullptr) run(i, memory);
+    finish_streams();
     complete = complete && memory != nullptr;
   }
   return complete;

@@ -126,7 +126,7 @@ struct Run<1> {
   static SASA_INLINE Quad load(const T* p) {
     return load_quad(p);
   }
-  template <class T>
+  template <bool, class T>
   static SASA_INLINE void store(Quad value, T* p) {
     store_quad(value, p);
   }
@@ -145,15 +145,16 @@ struct Run {
       return join(Half::load(p), Half::load(p + 2 * q));
     }
   }
-  template <class T>
+  template <bool kStream, class T>
   static SASA_INLINE void store(Value value, T* p) {
     if constexpr (std::is_same<T, float>::value) {
+      if (kStream) return stream(value, p);
       std::memcpy(p, &value, sizeof value);
     } else {
       typename Half::Value halves[2];
       std::memcpy(halves, &value, sizeof value);
-      Half::store(halves[0], p);
-      Half::store(halves[1], p + 2 * q);
+      Half::template store<false>(halves[0], p);
+      Half::template store<false>(halves[1], p + 2 * q);
     }
   }
 };
@@ -184,7 +185,7 @@ struct Exchange {
     });
   }
 
-  template <class T>
+  template <bool kStream, class T>
   static SASA_INLINE void unpack(const Floats* packed, int step, const int64_t* lanes, int live_lanes, T* data) {
     Floats in[kVectors], v[kVectors];
     unroll<kVectors>([&](auto i) SASA_INLINE_LAMBDA { in[i] = packed[i * step]; });
@@ -195,7 +196,7 @@ struct Exchange {
     unroll<kVectors>([&](auto i) SASA_INLINE_LAMBDA {
       unroll<kShare>([&](auto s) SASA_INLINE_LAMBDA {
         constexpr auto elements = std::make_integer_sequence<int, 4 * q>{};
-        if (lane(i, s) < live_lanes) Share::store(share<s>(v[i], elements), data + lanes[lane(i, s)]);
+        if (lane(i, s) < live_lanes) Share::template store<kStream>(share<s>(v[i], elements), data + lanes[lane(i, s)]);
       });
     });
   }
@@ -317,7 +318,13 @@ void unpack_row(const Vector<S>* packed, int pitch, int live_lanes, const RowVie
     const bool done = with_run(view, [&](auto quads, bool along_columns) SASA_INLINE_LAMBDA {
       each_run(view, along_columns, 4 * quads, pitch, [&](int channel, int column, int step) SASA_INLINE_LAMBDA {
         T* data = view.data + channel * view.channel_stride + column * view.column_stride;
-        Exchange<quads>::unpack(packed + channel * pitch + column, step, view.lane, live_lanes, data);
+        const Vector<S>* first = packed + channel * pitch + column;
+        // Runs along columns seldom fill whole cache lines.
+        if (along_columns) {
+          Exchange<quads>::template unpack<false>(first, step, view.lane, live_lanes, data);
+        } else {
+          Exchange<quads>::template unpack<true>(first, step, view.lane, live_lanes, data);
+        }
       });
     });
     if (done) return;

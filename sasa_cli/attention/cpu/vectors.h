@@ -125,6 +125,29 @@ SASA_INLINE V maximum(V a, V b) {
   return a < b ? b : a;
 }
 
+// Past the caches where the instruction set can: a result is not read again before much else has been.
+template <class V>
+SASA_INLINE void stream(V value, float* p) {
+  [[maybe_unused]] const bool aligned = reinterpret_cast<uintptr_t>(p) % sizeof(V) == 0;
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64) {
+    if (aligned) return _mm512_stream_ps(p, (__m512)value);
+  }
+#endif
+#if defined(__AVX2__)
+  if constexpr (sizeof(V) == 32) {
+    if (aligned) return _mm256_stream_ps(p, (__m256)value);
+  }
+#endif
+  std::memcpy(p, &value, sizeof value);
+}
+// Makes what this thread has streamed visible to the others.
+SASA_INLINE void finish_streams() {
+#if defined(__AVX2__)
+  _mm_sfence();
+#endif
+}
+
 // 2^x for x <= 1; at least 2^-126 (2^-1022), so that a place that weighs nothing costs no denormal. NaN stays NaN.
 template <class S>
 SASA_INLINE Vector<S> exp2_lanes(Vector<S> x) {
