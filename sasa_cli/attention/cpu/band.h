@@ -38,11 +38,7 @@ class Band {
       load_window_rows(y, key, value);
       pack(query, y, space_.query);
       fill_zero<S>(space_.result, shape_.row_vectors());
-      for (int i = 0; i < shape_.tiles; ++i) {
-        forward_tile(y, tile(i));
-        prefetch_window_row(y, tile(i), key, value);
-        prefetch(query, y + 1, tile(i));
-      }
+      for (int i = 0; i < shape_.tiles; ++i) forward_tile(y, tile(i));
       unpack(space_.result, y, out);
       unpack_row<S>(space_.log_sum_exp, shape_.pitch, live_lanes(), log_sum_exp.row(y, 1, shape_.width));
     }
@@ -64,11 +60,7 @@ class Band {
       pack(out, y, space_.result);
       pack_row<S>(log_sum_exp.row(y, 1, shape_.width), shape_.pitch, space_.log_sum_exp);
       prepare_backward_row();
-      for (int i = 0; i < shape_.tiles; ++i) {
-        if (i % kTileGroup == 0) backward_tiles(y, i, grad_embedding);
-        prefetch_window_row(y, tile(i), key, value);
-        for (const Input* input : {&query, &grad_out, &out}) prefetch(*input, y + 1, tile(i));
-      }
+      for (int i = 0; i < shape_.tiles; i += kTileGroup) backward_tiles(y, i, grad_embedding);
       unpack(space_.result, y, grad_query);
       if (y - shape_.reach >= unfinished) finish_row(unfinished++, halo);
     }
@@ -142,16 +134,6 @@ class Band {
       fill_zero<S>(space_.grad_key + slot(next_row_), shape_.row_vectors());
       fill_zero<S>(space_.grad_value + slot(next_row_), shape_.row_vectors());
     }
-  }
-
-  // Part of the rows that the next row of queries needs: memory is slow, but works beside the arithmetic.
-  void prefetch(const Input& planes, int y, Tile tile) const {
-    if (y < last_row_) planes.prefetch(y, shape_.head_dim, tile.begin, tile.begin + tile.queries);
-  }
-  void prefetch_window_row(int y, Tile tile, const Input& key, const Input& value) const {
-    if (y + 1 == last_row_ || next_row_ == shape_.height) return;
-    if (shape_.content) key.prefetch(next_row_, shape_.head_dim, tile.begin, tile.begin + tile.queries);
-    value.prefetch(next_row_, shape_.head_dim, tile.begin, tile.begin + tile.queries);
   }
 
   bool row_inside(int y, int window_row) const {

@@ -293,12 +293,17 @@ constexpr bool runs_possible() {
   return kHasShuffles && std::is_same<S, float>::value && !std::is_same<T, double>::value;
 }
 
+// How far memory is asked in advance, as it does not foresee strides this wide; along columns it is one channel.
+constexpr int kPixelsAhead = 8;
+
 template <class S, class T>
 void pack_row(const RowView<const T>& view, int pitch, Vector<S>* packed) {
   if constexpr (runs_possible<S, T>()) {
     const bool done = with_run(view, [&](auto quads, bool along_columns) SASA_INLINE_LAMBDA {
       each_run(view, along_columns, 4 * quads, pitch, [&](int channel, int column, int step) SASA_INLINE_LAMBDA {
         const T* data = view.data + channel * view.channel_stride + column * view.column_stride;
+        const T* later = data + (along_columns ? view.channel_stride : kPixelsAhead * view.column_stride);
+        unroll<Vectors<S>::kLanes>([&](auto l) SASA_INLINE_LAMBDA { __builtin_prefetch(later + view.lane[l]); });
         Exchange<quads>::pack(data, view.lane, packed + channel * pitch + column, step);
       });
     });

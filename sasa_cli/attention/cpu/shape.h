@@ -75,26 +75,6 @@ struct Planes {
     for (int l = 0; l < kLanes; ++l) row_offset[l] = plane_offset[l] + y * tensor.stride[3];
     return {static_cast<T*>(tensor.data), row_offset, tensor.stride[2], tensor.stride[4], channels, columns};
   }
-
-  // Asks for columns first..last-1 of a row that is packed soon.
-  void prefetch(int y, int channels, int first, int last) const {
-    constexpr int kLine = int(64 / sizeof(T));
-    const T* row = static_cast<const T*>(tensor.data) + y * tensor.stride[3];
-    const auto fetch = [&](int c, int w) SASA_INLINE_LAMBDA {
-      const T* place = row + c * tensor.stride[2] + w * tensor.stride[4];
-      unroll<kLanes>([&](auto l) SASA_INLINE_LAMBDA { __builtin_prefetch(place + plane_offset[l], 0, 2); });
-    };
-    asm volatile("");  // or GCC takes this for a function without effect, and leaves the calls out
-    if (tensor.stride[2] == 1) {
-      for (int w = first; w < last; ++w) {
-        for (int c = 0; c < channels; c += kLine) fetch(c, w);
-      }
-    } else {
-      for (int w = (first + kLine - 1) / kLine * kLine; w < last; w += kLine) {
-        for (int c = 0; c < channels; ++c) fetch(c, w);
-      }
-    }
-  }
 };
 
 template <class S>
