@@ -273,9 +273,11 @@ class Band {
   // column that neighbours share is still in the nearest cache.
   void backward_tiles(int y, int i, V* grad_embedding) {
     const int count = shape_.tiles - i < kTileGroup ? shape_.tiles - i : kTileGroup;
+    Tile tiles[kTileGroup];
     for (int n = 0; n < count; ++n) {
       const Terms<S> terms = space_.terms(n);
-      relative_terms(tile(i + n), terms);
+      tiles[n] = tile(i + n);
+      relative_terms(tiles[n], terms);
       fill_zero<S>(terms.grad_row, shape_.extent * kTileQueries);
       fill_zero<S>(terms.grad_column, shape_.extent * kTileQueries);
     }
@@ -283,15 +285,17 @@ class Band {
       if (shape_.mask && !row_inside(y, a)) continue;
       each_column_block([&](int b, int size) {
         BackwardBlock<S> blocks[kTileGroup];
-        for (int n = 0; n < count; ++n) blocks[n] = backward_block(y, a, b, size, tile(i + n), n);
+        const BlockFunctions<S>* functions[kTileGroup];
+        for (int n = 0; n < count; ++n) {
+          blocks[n] = backward_block(y, a, b, size, tiles[n], n);
+          functions[n] = &block_functions<S>(tiles[n].queries, size);
+        }
         for (int phase = 0; phase < kBackwardPhases; ++phase) {
-          for (int n = 0; n < count; ++n) {
-            block_functions<S>(tile(i + n).queries, size).backward[phase](blocks[n]);
-          }
+          for (int n = 0; n < count; ++n) functions[n]->backward[phase](blocks[n]);
         }
       });
     }
-    for (int n = 0; n < count; ++n) relative_terms_backward(tile(i + n), space_.terms(n), grad_embedding);
+    for (int n = 0; n < count; ++n) relative_terms_backward(tiles[n], space_.terms(n), grad_embedding);
   }
 
   // No query of this band sees `row` any more.

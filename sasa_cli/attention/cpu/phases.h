@@ -156,19 +156,25 @@ struct Phases {
   // The transpose of `relative`: both gradients from grad_terms[j][t].
   static void relative_backward(const V* query, const V* embedding, const V* grad_terms, int channels, int pitch,
                                 int extent_k, V* grad_query, V* grad_embedding) {
-    for (int c = 0; c < channels; ++c) {
-      V sums[T];
-      unroll<T>([&](auto t) SASA_INLINE_LAMBDA { sums[t] = grad_query[c * pitch + t]; });
+    for (int c = 0; c < channels; ++c, query += pitch, grad_query += pitch) {
+      V queries[T], sums[T];
+      unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
+        queries[t] = query[t];
+        sums[t] = grad_query[t];
+      });
       unroll<K>([&](auto j) SASA_INLINE_LAMBDA {
+        V column = embedding[c * extent_k + j];
         V sum = grad_embedding[c * extent_k + j];
+        hold_in_register(column);
         unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
-          const V term = grad_terms[j * T + t];
-          sums[t] += term * embedding[c * extent_k + j];
-          sum += term * query[c * pitch + t];
+          V term = grad_terms[j * T + t];
+          hold_in_register(term);
+          sums[t] += term * column;
+          sum += term * queries[t];
         });
         grad_embedding[c * extent_k + j] = sum;
       });
-      unroll<T>([&](auto t) SASA_INLINE_LAMBDA { grad_query[c * pitch + t] = sums[t]; });
+      unroll<T>([&](auto t) SASA_INLINE_LAMBDA { grad_query[t] = sums[t]; });
     }
   }
 };
