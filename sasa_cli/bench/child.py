@@ -41,22 +41,29 @@ def kept_layer_times(
 ) -> list[float | None]:
     """Median ms of each contestant with pages that are kept; None for all where `keep_pages` cannot see to that."""
     names = [(contestant.name, contestant.layout) for contestant in chosen]
-    return _kept_times(names, _layer(work), work.device, repeats, budget_seconds)
+    return _kept_times(names, _layer(work), work.device, repeats, budget_seconds, warm_up=1)
 
 
 def kept_model_times(
-    names: Names, shape: Sequence[int], extent: int, device: torch.device, repeats: int, budget_seconds: float
+    names: Names,
+    shape: Sequence[int],
+    extent: int,
+    device: torch.device,
+    repeats: int,
+    budget_seconds: float,
+    warm_up: int,
 ) -> list[float | None]:
     """The same for training steps of whole networks, by network and layout."""
-    return _kept_times(names, {"images": shape, "spatial_extent": extent}, device, repeats, budget_seconds)
+    what = {"images": shape, "spatial_extent": extent}
+    return _kept_times(names, what, device, repeats, budget_seconds, warm_up)
 
 
 def _kept_times(
-    names: Names, what: dict[str, Any], device: torch.device, repeats: int, budget_seconds: float
+    names: Names, what: dict[str, Any], device: torch.device, repeats: int, budget_seconds: float, warm_up: int
 ) -> list[float | None]:
     if device.type != "cpu" or allocator_settings() != "default":
         return [None] * len(names)
-    how = {"measure": "time", "repeats": repeats, "budget_seconds": budget_seconds}
+    how = {"measure": "time", "repeats": repeats, "budget_seconds": budget_seconds, "warm_up": warm_up}
     return _ask({**how, "names": names, **what}, {})
 
 
@@ -96,7 +103,8 @@ def _answer(question: dict[str, Any]) -> list[float | None]:
     if keep_pages() != KEPT:
         return [None] * len(names)
     steps = _steps(question, names, device)
-    timings = interleaved(steps, device, repeats=question["repeats"], budget_seconds=question["budget_seconds"])
+    how = {name: question[name] for name in ("repeats", "budget_seconds", "warm_up")}
+    timings = interleaved(steps, device, **how)
     return [timings[name].median_ms for name in names]
 
 

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 import torch
 
-WARM_UP_STEPS = 1
 MIB = 2**20
 
 
@@ -29,12 +28,20 @@ Name = TypeVar("Name")
 
 
 def interleaved(
-    steps: Mapping[Name, Callable[[], None]], device: torch.device, *, repeats: int, budget_seconds: float
+    steps: Mapping[Name, Callable[[], None]],
+    device: torch.device,
+    *,
+    repeats: int,
+    budget_seconds: float,
+    warm_up: int = 1,
 ) -> dict[Name, Timing]:
-    """Time each step in turn, `repeats` times round, or fewer rounds (at least 3) once the budget is spent."""
+    """Time each step in turn, `repeats` times round, or fewer rounds (at least 3) once the budget is spent.
+
+    Before that go `warm_up` rounds that are not timed.
+    """
     samples: dict[Name, list[float]] = {name: [] for name in steps}
-    for step in steps.values():
-        for _ in range(WARM_UP_STEPS):
+    for _ in range(warm_up):
+        for step in steps.values():
             step()
     start = time.perf_counter()
     for round_ in range(repeats):
