@@ -3,12 +3,12 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from sasa_cli import count_options
+from sasa_cli import options
 from sasa_cli.errors import EXIT_INTERRUPTED, SasaError
 
 PLAIN_WIDTH = 140
@@ -37,20 +37,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 all good; 1 a run failed; 2 wrong usage or experiment file; 3 data missing or broken; "
     "4 sweep finished with failed runs; 130 interrupted (checkpoint written).",
 )
-
-ExperimentName = Annotated[str, typer.Argument(help="A YAML file, or an experiment that ships with sasa, as `demo`.")]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Set a key of the experiment file, as model.width=0.5; repeatable."
-    ),
-]
-Out = Annotated[Path, typer.Option("--out", help="Folder for results.")]
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder where data sets lie (default: ./data).")]
-OnDevice = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to train.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, show what would run, write nothing.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, and nothing else.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
@@ -87,16 +73,16 @@ def _options(
 
 @app.command()
 def train(
-    experiment: ExperimentName,
-    assignments: Assignments = None,
+    experiment: options.ExperimentName,
+    assignments: options.Assignments = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed (default: the experiment's first).")] = None,
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the checkpoint, or start anew.")] = True,
-    out: Out = Path("results"),
-    data_dir: DataDir = None,
-    device: OnDevice = "auto",
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    out: options.Out = Path("results"),
+    data_dir: options.DataDir = None,
+    device: options.OnDevice = "auto",
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Train one run: the experiment's base model with one seed."""
     from sasa_cli.experiment import load_experiment, run_yaml
@@ -121,8 +107,8 @@ def train(
     from sasa_cli.training.run import RunOptions, train_run
 
     with TrainDisplay(console) as display:
-        options = RunOptions(device=device, resume=resume, data_dir=data_dir)
-        record = train_run(spec, paths, options, display.step)
+        run_options = RunOptions(device=device, resume=resume, data_dir=data_dir)
+        record = train_run(spec, paths, run_options, display.step)
     console.print(sweep_table(plan.runs, [state_of(paths)]))
     console.print(f"{attention_line(record)}\nrun folder: {paths.folder}", highlight=False)
     if as_json:
@@ -131,31 +117,20 @@ def train(
 
 @app.command()
 def sweep(
-    experiment: ExperimentName,
-    assignments: Assignments = None,
-    jobs: Annotated[str, typer.Option(help="Runs at a time: a number, or auto (one per core or GPU).")] = "auto",
-    fail_fast: Annotated[
-        bool, typer.Option("--fail-fast/--keep-going", help="Stop at the first failed run, or train the others.")
-    ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed/--skip-failed", help="Whether runs that failed before are tried again.")
-    ] = True,
-    launcher: Annotated[Literal["local", "ray", "slurm"], typer.Option(help="Where the runs go.")] = "local",
-    launcher_options: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--launcher-set",
-            metavar="KEY=VALUE",
-            help="What Ray or Slurm is asked for, as slurm_partition=gpu; repeatable.",
-        ),
-    ] = None,
-    status: Annotated[bool, typer.Option("--status", help="Show the state of every run; start nothing.")] = False,
-    out: Out = Path("results"),
-    data_dir: DataDir = None,
-    device: OnDevice = "auto",
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    experiment: options.ExperimentName,
+    assignments: options.Assignments = None,
+    jobs: options.Jobs = "auto",
+    fail_fast: options.FailFast = False,
+    retry_failed: options.RetryFailed = True,
+    launcher: options.Launcher = "local",
+    launcher_options: options.LauncherOptions = None,
+    status: options.Status = False,
+    out: options.Out = Path("results"),
+    data_dir: options.DataDir = None,
+    device: options.OnDevice = "auto",
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Train every cell and seed of an experiment; called again, only what is missing or failed."""
     from sasa_cli.experiment import load_experiment
@@ -170,7 +145,7 @@ def sweep(
     from sasa_cli.yaml_source import parse_assignment
 
     cluster = {str(key[0]): value for key, value in map(parse_assignment, launcher_options or ())}
-    options = LaunchOptions(_jobs(jobs), device, data_dir, fail_fast, cluster)
+    launch_options = LaunchOptions(_jobs(jobs), device, data_dir, fail_fast, cluster)
     loaded = load_experiment(experiment, assignments or ())
     specs = expand_sweep(loaded)
     plan = make_plan(loaded, specs)
@@ -187,7 +162,7 @@ def sweep(
         console.print(f"{tally(states)}; to train: {len(todo)}", highlight=False)
         if todo:
             with SweepDisplay(console, plan.runs, results, len(todo)) as display:
-                find_launcher(launcher)(todo, results, options, display)
+                find_launcher(launcher)(todo, results, launch_options, display)
         states = states_of(run_ids, results)
         console.print(f"{tally(states)}; report: sasa report {results.folder}", highlight=False)
     if as_json:
@@ -214,8 +189,8 @@ def report(
         typer.Option("--out", help="Folder for the report of several experiments (default: the one that holds them)."),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Derive every number again; fail where one differs.")] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Write tables, figures and a page from finished runs, and one page more of several experiments."""
     from sasa_cli.reporting.formats import to_rich
@@ -231,7 +206,7 @@ def report(
         return
     built = build_report(results, parse_formats(formats), out=out)
     console = _console(silent=quiet or as_json)
-    for table in built.summaries:
+    for table in (*built.summaries, *built.rulings):
         console.print(to_rich(table), crop=False)
     for problem in built.problems:
         typer.echo(f"warning: {problem}", err=True)
@@ -243,21 +218,21 @@ def report(
 
 @app.command("count-flops")
 def count_flops(
-    targets: count_options.CountTargets = None,
-    assignments: Assignments = None,
-    image_size: count_options.ImageSize = None,
-    stem: count_options.Stem = None,
-    stages: count_options.Stages = None,
-    spatial_extent: count_options.Extent = None,
-    heads: count_options.Heads = None,
-    by: count_options.RowKind = None,
-    form: count_options.Form = "table",
-    explain: count_options.Explain = False,
-    figure: count_options.DrawInto = None,
-    paper: count_options.AsInPaper = False,
-    match: count_options.MatchBudget = None,
-    to: count_options.MatchTo = None,
-    as_json: AsJson = False,
+    targets: options.CountTargets = None,
+    assignments: options.Assignments = None,
+    image_size: options.ImageSize = None,
+    stem: options.Stem = None,
+    stages: options.Stages = None,
+    spatial_extent: options.Extent = None,
+    heads: options.Heads = None,
+    by: options.RowKind = None,
+    form: options.Form = "table",
+    explain: options.Explain = False,
+    figure: options.DrawInto = None,
+    paper: options.AsInPaper = False,
+    match: options.MatchBudget = None,
+    to: options.MatchTo = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Count parameters, MACs, FLOPs and activations; trains nothing."""
     from sasa_cli.counting import CountRequest, answer
@@ -288,29 +263,22 @@ def count_flops(
 
 @app.command()
 def bench(
-    shapes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--shape", metavar="B,C,H,W", help="A layer to time; repeatable (default: a ResNet's at 224 and at 32 px)."
-        ),
-    ] = None,
-    extents: Annotated[
-        list[int] | None, typer.Option("--spatial-extent", min=1, help="A k to time; repeatable (default: 3, 7, 11).")
-    ] = None,
+    shapes: options.Shapes = None,
+    extents: options.TimedExtents = None,
     heads: Annotated[int, typer.Option(min=1, help="Heads of attention.")] = 8,
-    out: Out = Path("results"),
-    device: OnDevice = "auto",
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    out: options.Out = Path("results"),
+    device: options.OnDevice = "auto",
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Time attention against the convolution that it replaces, on this machine."""
     from sasa_cli.bench.outcome import layer_table, model_table, write_outcome
     from sasa_cli.bench.run import bench_options, run_bench
     from sasa_cli.reporting.formats import to_rich
 
-    options = bench_options(shapes or (), extents or (), heads, device)
+    timed = bench_options(shapes or (), extents or (), heads, device)
     console = _console(silent=quiet or as_json)
-    result = run_bench(options, lambda text: console.print(f"timing {text}", highlight=False))
+    result = run_bench(timed, lambda text: console.print(f"timing {text}", highlight=False))
     for table in [layer_table(result), *([model_table(result)] if result.models else [])]:
         console.print(to_rich(table), crop=False)
     for path in write_outcome(result, out / "bench"):

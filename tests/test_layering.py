@@ -30,7 +30,7 @@ ALLOWED = {
     "launchers": FOUNDATION | {"training", "targets", "data", "macs", "experiment", "plan"},
     "reporting": FOUNDATION | {"macs", "plan", "paper", "matching", "experiment"},
     "bench": FOUNDATION | {"attention", "models", "training", "reporting", "macs"},
-    "count_options": set(),
+    "options": set(),
     "counting": FOUNDATION | {"targets", "paper", "matching", "reporting", "bench", "yaml_source"},
     "terminal": FOUNDATION | {"launchers", "plan", "training"},
 }

@@ -70,7 +70,7 @@ def register_limit(kernel: str, problem: Problem) -> int | None:
         return 168 if k <= 7 else 240 if k <= 11 else 255
     if kernel == "backward_key_value":
         return 128 if half_precision else None
-    return 128 if half_precision and 7 < k <= 11 else None
+    return 128 if k > 7 else None
 
 
 def _power_of_two(number: int) -> int:

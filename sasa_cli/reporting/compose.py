@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sasa_cli.reporting.aggregate import Cell
-from sasa_cli.reporting.conditions import TITLES, differences, environment_values
+from sasa_cli.reporting.conditions import TITLES, differences, environment_values, fallbacks
 from sasa_cli.reporting.difference_tables import Against, all_families, family_table, seeds_table
 from sasa_cli.reporting.document import Block, Document, Figure, Link, LinkedTable, Note, Notes, Section
 from sasa_cli.reporting.finding_tables import findings
@@ -71,7 +71,7 @@ def caveats(material: Material) -> list[str]:
     if waiting:
         counts = ", ".join(f"{count} {state}" for state, count in sorted(waiting.items()))
         sentences.append(f"{waiting.total()} of {len(runs)} runs have no final numbers: {counts}.")
-    sentences += [*_split(material.cells), *differences(runs)]
+    sentences += [*_split(material.cells), *differences(runs), *fallbacks(runs)]
     if material.outside:
         sentences.append(
             f"{len(material.outside)} runs belong to no cell of the plan and are listed apart; no mean includes them."

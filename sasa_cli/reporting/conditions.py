@@ -1,5 +1,6 @@
 """Under which conditions runs were trained: what is shown of them, and what keeps unlike runs out of one mean."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -129,4 +130,17 @@ def differences(runs: Iterable[Run]) -> list[str]:
         f"Runs differ in {field}: {counted(values)}."
         for field, values in fields.items()
         if field in compared and len(values) > 1
+    ]
+
+
+def fallbacks(runs: Iterable[Run]) -> list[str]:
+    """In how many finished runs attention fell back to a slower backend and why, one sentence for each reason."""
+    found: Counter[tuple[str, str]] = Counter()
+    for run in runs:
+        if run.state == "done" and run.record is not None and run.record.environment is not None:
+            found.update(run.record.environment.refused.items())
+    return [
+        f"In {count} run{'' if count == 1 else 's'} attention fell back to a slower backend, because {name!r} did not "
+        f"run there: {why}."
+        for (name, why), count in sorted(found.items())
     ]

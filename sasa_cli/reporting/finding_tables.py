@@ -65,6 +65,19 @@ def findings_table(verdicts: Sequence[Verdict]) -> Table:
     return assemble(FINDINGS_TITLE, columns)
 
 
+def rulings_table(name: str, verdicts: Sequence[Verdict]) -> Table:
+    """For the terminal: the claims that were tested, and how many pairs of cells speak for and against each."""
+    tested = [verdict for verdict in verdicts if verdict.ruling != "not tested"]
+    columns: list[Filled] = [
+        (Column("Claim about", "left"), [verdict.claim.topic for verdict in tested]),
+        (Column("Verdict", "left"), [verdict.ruling for verdict in tested]),
+        (Column("Pairs for"), [str(verdict.count("for")) for verdict in tested]),
+        (Column("Against"), [str(verdict.count("against")) for verdict in tested]),
+        (Column("Neither"), [str(verdict.count("open")) for verdict in tested]),
+    ]
+    return assemble(f"{name}: what the runs say about the paper's claims", columns)
+
+
 def findings_data(verdicts: Sequence[Verdict]) -> Table:
     """A row for each pair of each claim; a claim without pairs has one row, too."""
     rows: list[tuple[Verdict, PairVerdict | None]] = [

@@ -15,7 +15,7 @@ from sasa_cli.reporting.compose import ACCURACY_TITLE, COST_TITLE, caveats, comp
 from sasa_cli.reporting.data_tables import results_data, runs_data
 from sasa_cli.reporting.difference_tables import all_families, differences_data, differences_table
 from sasa_cli.reporting.figures import figures_of
-from sasa_cli.reporting.finding_tables import findings_data, findings_table
+from sasa_cli.reporting.finding_tables import findings_data, findings_table, rulings_table
 from sasa_cli.reporting.formats import Table, to_csv, to_latex
 from sasa_cli.reporting.html import to_html
 from sasa_cli.reporting.markdown import to_markdown_report
@@ -46,6 +46,8 @@ class ReportResult:
     """Files of the results that are missing or broken; the reports name them, too."""
     summaries: tuple[Table, ...]
     """For the terminal: one for each experiment, with a row for each cell."""
+    rulings: tuple[Table, ...]
+    """For the terminal: one for each report that tests a claim of the paper, with a row for each such claim."""
 
 
 def parse_formats(text: str) -> tuple[Format, ...]:
@@ -88,7 +90,12 @@ def build_report(
             for _, material in reports
             if not material.joint
         ),
+        rulings=tuple(table for _, material in reports if (table := _rulings(material)).rows),
     )
+
+
+def _rulings(material: Material) -> Table:
+    return rulings_table(", ".join(part.name for part in material.parts), judge(material.cells))
 
 
 def check_report(folders: Sequence[Path], *, out: Path | None = None) -> list[str]:

@@ -8,7 +8,8 @@ import ctypes
 import os
 import platform
 
-VARIABLES = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "PYTORCH_CUDA_ALLOC_CONF")
+C_LIBRARY_VARIABLES = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+TORCH_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")  # of its allocator for GPUs
 KEPT = "glibc, keeps freed pages"
 # Of mallopt(3).
 M_TRIM_THRESHOLD = -1
@@ -22,7 +23,7 @@ def keep_pages() -> str:
     Returns:
         How the allocator is set now, for the record.
     """
-    if allocator_variables() or platform.libc_ver()[0] != "glibc":
+    if _told(C_LIBRARY_VARIABLES) or platform.libc_ver()[0] != "glibc":
         return allocator_settings()
     mallopt = ctypes.CDLL(None).mallopt
     kept = mallopt(M_MMAP_MAX, 0) == 1 and mallopt(M_TRIM_THRESHOLD, NEVER) == 1
@@ -30,11 +31,11 @@ def keep_pages() -> str:
 
 
 def allocator_settings() -> str:
-    """How the allocator is set unless `keep_pages` was called: `default`, or what the environment tells it."""
-    return allocator_variables() or "default"
+    """How the allocators are set unless `keep_pages` was called: `default`, or what the environment tells them."""
+    return _told(C_LIBRARY_VARIABLES + TORCH_VARIABLES) or "default"
 
 
-def allocator_variables() -> str:
-    """What the environment tells the allocator, as `NAME=value` pairs; empty where it says nothing."""
-    told = {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)}
+def _told(variables: tuple[str, ...]) -> str:
+    """The environment variables that begin with one of these, as `NAME=value` pairs; empty where there are none."""
+    told = {name: value for name, value in os.environ.items() if name.startswith(variables)}
     return " ".join(f"{name}={value}" for name, value in sorted(told.items()))

@@ -114,6 +114,12 @@ LAYOUTS = [
     for case in (Case(3), Case(5, (1, 2, 4, 9, 5), "mask", position="per_head"))
     for layout in ("channels_last", "fused")
 ]
+# The layers of a ResNet at 224 px with 8 heads, for two images: one group of lanes of the widest vectors.
+LAYERS = [
+    Case(7, (2, 8, channels // 8, side, side), border, layout="channels_last")
+    for side, channels in ((56, 64), (28, 128), (14, 256), (7, 512))
+    for border in ("zero", "mask")
+]
 ODD_HEAD_DIM = [Case(3, (2, 2, 3, 5, 5), position="none"), Case(3, (2, 4, 1, 5, 5), position="none")]
 CASES = [*SETTINGS, *SHAPES, *LAYOUTS, *ODD_HEAD_DIM]
 # Of those that this machine has, the ones that take tensors on the CPU.

@@ -9,7 +9,7 @@ import torch
 from sasa_cli.attention import available_backends, halo, library, sdpa
 from sasa_cli.attention.eager import EagerKernel
 
-from .cases import CASES, CPU_BACKENDS, LAYOUTS, SHAPES, Case, Inputs, computes
+from .cases import CASES, CPU_BACKENDS, LAYERS, LAYOUTS, SHAPES, Case, Inputs, computes
 
 LIBRARY = ("sdpa", "halo")  # their backward pass computes the softmax again, and gives no log-sum-exp
 
@@ -50,9 +50,25 @@ def test_float32(backend: str, case: Case) -> None:
     assert_equals_reference(backend, case, torch.float32, 1e-5)
 
 
+@pytest.mark.parametrize(
+    ("backend", "case", "dtype", "tolerance"),
+    [
+        pytest.param(
+            *(backend, case, dtype, tolerance),
+            marks=[pytest.mark.slow] if case.shape[-1] > 14 else [],
+            id=f"{backend}-{case}-{dtype}",
+        )
+        for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-10))
+        for backend, case in runs(dtype, LAYERS)
+    ],
+)
+def test_layers_of_a_resnet(backend: str, case: Case, dtype: torch.dtype, tolerance: float) -> None:
+    assert_equals_reference(backend, case, dtype, tolerance)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("backend", available_backends())
-@pytest.mark.parametrize("case", [*SHAPES, *LAYOUTS], ids=str)
+@pytest.mark.parametrize("case", [*SHAPES, *LAYOUTS, *LAYERS], ids=str)
 def test_cuda_float32(backend: str, case: Case) -> None:
     if not computes(backend, replace(case.problem(torch.float32), device="cuda")):
         pytest.skip(f"{backend} does not compute this on CUDA")

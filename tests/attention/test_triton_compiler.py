@@ -142,6 +142,46 @@ def test_compiles_without_spilling(
         assert re.search(r"ld\.global\S*\.v[24]", compiled.asm["ptx"]), f"{name} reads channels one by one"
 
 
+# With no limit on its registers, one of the kernels spilled here.
+HARD = [
+    (8, 13, torch.float32, "zero", 80),
+    (32, 13, torch.bfloat16, "zero", 80),
+    (8, 15, torch.bfloat16, "zero", 90),
+    (16, 15, torch.bfloat16, "zero", 90),
+    (32, 15, torch.float32, "mask", 90),
+    (64, 15, torch.float32, "mask", 90),
+    (16, 17, torch.bfloat16, "mask", 90),
+    (8, 19, torch.float16, "zero", 90),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("head_dim", "spatial_extent", "dtype", "border", "architecture"), HARD, ids=str)
+def test_the_widest_windows_compile_without_spilling(
+    head_dim: int,
+    spatial_extent: int,
+    dtype: torch.dtype,
+    border: str,
+    architecture: int,
+    launches: dict[str, Launch],
+    tmp_path: Path,
+) -> None:
+    problem = Problem(
+        batch=2,
+        heads=8,
+        head_dim=head_dim,
+        height=56,
+        width=56,
+        spatial_extent=spatial_extent,
+        border=border,
+        dtype=dtype,
+    )
+    run_on_meta(problem, "channels_last", per_head=False)
+    for name, launch in launches.items():
+        used = resources(launch.compile(architecture), tmp_path / f"{name}.cubin")
+        assert used["STACK"] == 0, f"{name}: {used}"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("border", ["zero", "mask"])
 @pytest.mark.parametrize(("layout", "per_head"), [("contiguous", False), ("contiguous", True), ("channels_last", True)])

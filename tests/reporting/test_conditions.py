@@ -60,6 +60,15 @@ def test_unlike_runs_of_a_cell_are_not_averaged(make_experiment: Maker, changes:
     assert sentence.endswith(f"They are not averaged; each kind is a cell of its own: {like.label}, {other.label}.")
 
 
+def test_a_fallback_of_attention_is_a_caveat(small: Experiment) -> None:
+    assert not any("fell back" in sentence for sentence in caveats(single(read_results(small.paths))))
+    for run in small.runs[:2]:
+        small.finish(run, 80.0, refused={"cpu": "it was not built"})
+    assert caveats(single(read_results(small.paths))) == [
+        "In 2 runs attention fell back to a slower backend, because 'cpu' did not run there: it was not built."
+    ]
+
+
 def test_what_cells_fall_apart_by_is_an_axis_and_has_its_figure(small: Experiment) -> None:
     small.finish(small.runs[0], 80.0, torch="2.14.0")
     results = read_results(small.paths)

@@ -104,6 +104,18 @@ def test_the_csv_holds_unrounded_numbers(built: Built) -> None:
     assert failed["test_top1_last"] == ""
 
 
+def test_the_terminal_has_the_verdicts_of_the_report(make_experiment: Maker) -> None:
+    experiment = make_experiment([{EXTENT: 3}, {EXTENT: 7}], seeds=[0, 1, 2])
+    experiment.write_plan()
+    for run in experiment.runs:
+        experiment.finish(run, 70.0 + run.cell[EXTENT] + 0.1 * run.seed + 0.01 * run.seed * run.cell[EXTENT])
+    (table,) = build_report([experiment.paths.folder]).rulings
+    pairs = csv.DictReader((experiment.paths.report / "tables/findings.csv").read_text().splitlines())
+    tested = [pair for pair in pairs if pair["verdict"] != "not tested"]
+    assert table.rows == (("larger spatial extents", "supported", "1", "0", "0"),)
+    assert [(pair["verdict"], pair["outcome"]) for pair in tested] == [("supported", "for")]
+
+
 def test_problems_are_told_and_shown(built: Built) -> None:
     (problem,) = built.result.problems
     assert problem.startswith(f"{built.experiment.paths.folder}: runs/torn/record.json: broken")

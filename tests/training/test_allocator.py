@@ -44,6 +44,15 @@ def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @glibc_only
+def test_a_setting_for_gpus_does_not_stop_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GLIBC_TUNABLES", "LD_PRELOAD"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    assert allocator_settings() == "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True"
+    assert keep_pages() == KEPT
+
+
+@glibc_only
 def test_the_record_says_how_it_was_set(train: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("GLIBC_TUNABLES", "LD_PRELOAD"):
         monkeypatch.delenv(name, raising=False)
