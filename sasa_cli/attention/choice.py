@@ -49,9 +49,8 @@ TABLE: tuple[Line, ...] = (
         "cpu",
         "cpu",
         _any,
-        "measured, 2 cores with AVX-512, float32, k = 7, batch 16: 54, 21, 8 and 3 ms at 56, 28, 14 and 7 px, "
-        "against 486, 188, 163 and 139 ms of the shift formulation and 48 and 10 ms of the dense one at 14 and 7 px, "
-        "both in another process",
+        "measured, 2 cores with AVX-512, float32, k = 7, batch 16 (results/bench): 15, 7.5, 3.6 and 2.4 ms at 56, 28, "
+        "14 and 7 px, against 190, 111, 55 and 39 ms of shift, and 38 and 8 ms of dense at 14 and 7 px",
     ),
     Line(
         "sdpa",

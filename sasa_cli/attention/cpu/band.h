@@ -6,12 +6,6 @@
 
 namespace {
 
-// A register tile of queries of the current row.
-struct Tile {
-  int begin;
-  int queries;
-};
-
 // S: arithmetic; T: storage of the tensors.
 template <class S, class T>
 class Band {
@@ -38,7 +32,7 @@ class Band {
       load_window_rows(y, key, value);
       pack(query, y, space_.query);
       fill_zero<S>(space_.result, shape_.row_vectors());
-      for (int i = 0; i < shape_.tiles; ++i) forward_tile(y, tile(i));
+      for (int i = 0; i < shape_.tiles; ++i) forward_tile(y, shape_.tile(i));
       unpack(space_.result, y, out);
       unpack_row<S>(space_.log_sum_exp, shape_.pitch, live_lanes(), log_sum_exp.row(y, 1, shape_.width));
     }
@@ -108,11 +102,6 @@ class Band {
     }
   }
 
-  Tile tile(int i) const {
-    const int begin = i * shape_.width / shape_.tiles;
-    return {begin, (i + 1) * shape_.width / shape_.tiles - begin};
-  }
-
   template <class P>
   void pack(P& planes, int y, V* packed) {
     pack_row<S>(planes.row(y, shape_.head_dim, shape_.width), shape_.pitch, packed);
@@ -136,36 +125,15 @@ class Band {
     }
   }
 
-  bool row_inside(int y, int window_row) const {
-    const int row = y + window_row - shape_.reach;
-    return row >= 0 && row < shape_.height;
-  }
-
-  // f(window column, columns) for each register block that a window row is cut into.
-  template <class F>
-  SASA_INLINE void each_column_block(F&& f) const {
-    for (int i = 0; i < shape_.column_blocks; ++i) {
-      const int b = i * shape_.extent / shape_.column_blocks;
-      f(b, (i + 1) * shape_.extent / shape_.column_blocks - b);
-    }
-  }
-
-  // The columns of the map that a tile's window columns b..b+size-1 meet, counted from the first of them.
-  Columns columns_inside(Tile tile, int b, int size) const {
-    const int first = tile.begin + b - shape_.reach;
-    const int met = tile.queries + size - 1;
-    return {first < 0 ? -first : 0, first + met > shape_.width ? shape_.width - first : met};
-  }
-
   // f(window row, inside the map, window column, columns inside, block functions) for each register block of the
   // window rows that take part.
   template <class F>
   SASA_INLINE void each_block(int y, Tile tile, bool outside_rows, F&& f) const {
     for (int a = 0; a < shape_.extent; ++a) {
-      const bool inside = row_inside(y, a);
+      const bool inside = shape_.row_inside(y, a);
       if (!inside && !outside_rows) continue;
-      each_column_block([&](int b, int size) SASA_INLINE_LAMBDA {
-        f(a, inside, b, columns_inside(tile, b, size), block_functions<S>(tile.queries, size));
+      shape_.each_column_block([&](int b, int size) SASA_INLINE_LAMBDA {
+        f(a, inside, b, shape_.columns_inside(tile, b, size), block_functions<S>(tile.queries, size));
       });
     }
   }
@@ -179,7 +147,7 @@ class Band {
     const int half = shape_.half, k = shape_.extent, pitch = shape_.pitch, queries = tile.queries;
     if (half == 0) return;
     const V* query = space_.query + tile.begin;
-    each_column_block([&](int b, int size) {
+    shape_.each_column_block([&](int b, int size) {
       const BlockFunctions<S>& block = block_functions<S>(queries, size);
       block.relative(query, space_.embedding + b, half, pitch, k, terms.row + b * queries);
       block.relative(query + half * pitch, space_.embedding + half * k + b, half, pitch, k,
@@ -192,7 +160,7 @@ class Band {
     if (half == 0) return;
     const V* query = space_.query + tile.begin;
     V* grad_query = space_.result + tile.begin;
-    each_column_block([&](int b, int size) {
+    shape_.each_column_block([&](int b, int size) {
       const BlockFunctions<S>& block = block_functions<S>(queries, size);
       const int columns = half * k + b;
       block.relative_backward(query, space_.embedding + b, terms.grad_row + b * queries, half, pitch, k, grad_query,
@@ -246,7 +214,7 @@ class Band {
   }
 
   BackwardBlock<S> backward_block(int y, int a, int b, int size, Tile tile, int n) const {
-    const bool inside = row_inside(y, a);
+    const bool inside = shape_.row_inside(y, a);
     const int64_t at = inside ? ring_place(y, a, tile, b) : 0;
     const Terms<S> terms = space_.terms(n);
     return {space_.query + tile.begin,
@@ -258,7 +226,7 @@ class Band {
             space_.log_sum_exp + tile.begin,
             space_.delta + tile.begin,
             extent_,
-            columns_inside(tile, b, size),
+            shape_.columns_inside(tile, b, size),
             shape_.mask,
             space_.result + tile.begin,
             space_.grad_key + at,
@@ -276,14 +244,14 @@ class Band {
     Tile tiles[kTileGroup];
     for (int n = 0; n < count; ++n) {
       const Terms<S> terms = space_.terms(n);
-      tiles[n] = tile(i + n);
+      tiles[n] = shape_.tile(i + n);
       relative_terms(tiles[n], terms);
       fill_zero<S>(terms.grad_row, shape_.extent * kTileQueries);
       fill_zero<S>(terms.grad_column, shape_.extent * kTileQueries);
     }
     for (int a = 0; a < shape_.extent; ++a) {
-      if (shape_.mask && !row_inside(y, a)) continue;
-      each_column_block([&](int b, int size) {
+      if (shape_.mask && !shape_.row_inside(y, a)) continue;
+      shape_.each_column_block([&](int b, int size) {
         BackwardBlock<S> blocks[kTileGroup];
         const BlockFunctions<S>* functions[kTileGroup];
         for (int n = 0; n < count; ++n) {

@@ -1,10 +1,17 @@
-// How a problem is cut into tasks and lanes.
+// How a problem is cut: into tasks and lanes, into tiles and register blocks.
 #pragma once
 
+#include "blocks.h"
 #include "local_attention.h"
 #include "packing.h"
 
 namespace {
+
+// A register tile of queries of a row.
+struct Tile {
+  int begin;
+  int queries;
+};
 
 // The plain integers of a problem, and how it is cut into tasks. Nothing here depends on the number of threads.
 struct Shape {
@@ -25,6 +32,28 @@ struct Shape {
   int embedding_vectors() const { return 2 * half * extent; }
   int ring_vectors() const { return extent * row_vectors(); }
   int64_t halo_vectors() const { return int64_t(8) * reach * row_vectors(); }
+
+  Tile tile(int i) const {
+    const int begin = i * width / tiles;
+    return {begin, (i + 1) * width / tiles - begin};
+  }
+  // Whether window row a of the queries of row y lies inside the map.
+  bool row_inside(int y, int a) const { return y + a >= reach && y + a - reach < height; }
+
+  // The columns of the map that a tile's window columns b..b+size-1 meet, counted from the first of them.
+  Columns columns_inside(Tile tile, int b, int size) const {
+    const int first = tile.begin + b - reach;
+    const int met = tile.queries + size - 1;
+    return {first < 0 ? -first : 0, first + met > width ? width - first : met};
+  }
+  // f(window column, columns) for each register block that a window row is cut into.
+  template <class F>
+  SASA_INLINE void each_column_block(F&& f) const {
+    for (int i = 0; i < column_blocks; ++i) {
+      const int b = i * extent / column_blocks;
+      f(b, (i + 1) * extent / column_blocks - b);
+    }
+  }
 };
 
 template <class S>
