@@ -55,11 +55,10 @@ def choose_tile(problem: Problem) -> Tile:
 
 # Registers of a thread with these limits, for D = 8, 16, 32 and 64, sm_80 and sm_90, Triton 3.8, its own assembler:
 #                       bfloat16: k = 3    7       11       19     float32: k = 3    7        11       19
-#   forward                     60-72   56-72  123-128  122-128           56-64   52-64    64-78    95-125
-#   backward_query            141-161     168  230-240      255         101-108  136-148  180-192      255
-#   backward_key_value        113-128  99-121   96-121   96-111              72   64-72    64-72    64-72
-# The columns of k = 19 are for 16 bytes a thread, with which backward_query spilled in two cases (float32 and D = 16;
-# float16, D = 8 and the zero border); with 8 bytes those take 196 and 254 registers, and nothing spills.
+#   forward                     60-72   56-72  123-128  123-128           56-64   52-64    64-78   124-128
+#   backward_query            141-161     168  230-240  254-255         101-108  136-148  180-192  188-200
+#   backward_key_value        113-128  99-121   96-121    72-80              72   64-72    64-72     48-56
+# k = 13, 15 and 17 lie in between. Nothing spills for any odd k up to 19, dtype of 16 or 32 bits, or border.
 def register_limit(kernel: str, problem: Problem) -> int | None:
     """Most registers of a thread in a kernel of `triton_programs`, None for what the assembler chooses.
 
