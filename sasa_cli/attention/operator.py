@@ -12,7 +12,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from sasa_cli.attention import dispatch
 from sasa_cli.attention.problem import Inputs, empty_like
-from sasa_cli.attention.registration import products_flops, register_autocast
+from sasa_cli.attention.registration import products_flops, register_autocast, register_gradients
 
 
 def local_attention(
@@ -134,20 +134,7 @@ def _backward_fake(
     return [torch.empty_like(tensor) for tensor in inputs if tensor is not None]
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.spatial_extent, ctx.border, ctx.backend = inputs
-    ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(*tensors, *output)
-
-
-def _autograd(ctx: Any, grad_output: Tensor, grad_lse: Tensor | None) -> tuple[Tensor | None, ...]:
-    tensors = ctx.saved_tensors
-    settings = (ctx.spatial_extent, ctx.border, ctx.backend)
-    gradients = iter(torch.ops.sasa.local_attention_backward(grad_output, *tensors, *settings))
-    return (*(None if tensor is None else next(gradients) for tensor in tensors[:5]), None, None, None)
-
-
-_forward.register_autograd(_autograd, setup_context=_setup_context)
+register_gradients("local_attention", tensors=5)
 register_autocast("local_attention", maps=3)
 
 

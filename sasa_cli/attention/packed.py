@@ -12,7 +12,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from sasa_cli.attention import dispatch
 from sasa_cli.attention.problem import Inputs
-from sasa_cli.attention.registration import products_flops, register_autocast
+from sasa_cli.attention.registration import products_flops, register_autocast, register_gradients
 
 
 def packed_local_attention(
@@ -116,20 +116,7 @@ def _backward_fake(
     return [torch.empty_like(tensor) for tensor in (maps, row_embedding, column_embedding) if tensor is not None]
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.spatial_extent, ctx.border, ctx.backend = inputs
-    ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(*tensors, *output)
-
-
-def _autograd(ctx: Any, grad_output: Tensor, grad_lse: Tensor | None) -> tuple[Tensor | None, ...]:
-    tensors = ctx.saved_tensors
-    settings = (ctx.spatial_extent, ctx.border, ctx.backend)
-    gradients = iter(torch.ops.sasa.packed_local_attention_backward(grad_output, *tensors, *settings))
-    return (*(None if tensor is None else next(gradients) for tensor in tensors[:3]), None, None, None)
-
-
-_forward.register_autograd(_autograd, setup_context=_setup_context)
+register_gradients("packed_local_attention", tensors=3)
 register_autocast("packed_local_attention", maps=1)
 
 

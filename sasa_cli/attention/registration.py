@@ -1,12 +1,34 @@
-"""What the custom operators of attention tell PyTorch alike: how they are cast under autocast, and their FLOPs."""
+"""What the custom operators of attention tell PyTorch alike: their gradients, how autocast casts them, their FLOPs."""
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 _LIBRARY = torch.library.Library("sasa", "IMPL")  # registrations last as long as it does
+
+
+def register_gradients(operator: str, tensors: int) -> None:
+    """Have ``sasa::<operator>_backward`` differentiate ``sasa::<operator>``.
+
+    The operator takes ``tensors`` tensors or None, then k, border and backend, and returns output and log-sum-exp. Its
+    backward operator takes the gradient of the output, those tensors, what was returned, and the same settings.
+    """
+
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        *given, ctx.spatial_extent, ctx.border, ctx.backend = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(*given, *output)
+
+    def differentiate(ctx: Any, grad_output: Tensor, grad_lse: Tensor | None) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        settings = (ctx.spatial_extent, ctx.border, ctx.backend)
+        gradients = iter(getattr(torch.ops.sasa, f"{operator}_backward")(grad_output, *saved, *settings))
+        return (*(None if tensor is None else next(gradients) for tensor in saved[:tensors]), None, None, None)
+
+    torch.library.register_autograd(f"sasa::{operator}", differentiate, setup_context=setup_context)
 
 
 def register_autocast(operator: str, maps: int) -> None:

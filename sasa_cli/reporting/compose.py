@@ -22,7 +22,6 @@ from sasa_cli.reporting.tables import (
     runs_table,
     unfinished_table,
 )
-from sasa_cli.reporting.verdicts import judge
 
 ACCURACY_TITLE = "Top-1 accuracy (%), mean ± 95 % interval over seeds, with parameters and FLOPs"
 COST_TITLE = "Cost: counts are exact; time, images per second and peak memory are means over runs"
@@ -36,7 +35,7 @@ def compose(material: Material, figures: Sequence[Figure]) -> Document:
     trained = any(cell.records for cell in cells)
     groups = all_families(material)
     sections: list[tuple[str, Sequence[Block]]] = [
-        ("Findings", findings(judge(cells)) if trained else []),
+        ("Findings", findings(material.verdicts) if trained else []),
         ("Caveats", _caveats(material)),
         ("Experiments", [_experiments(material.parts)] if material.joint else []),
         ("Accuracy", [_accuracy(material, part) for part in material.parts if part.cells]),

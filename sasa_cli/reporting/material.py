@@ -7,6 +7,7 @@ from functools import cached_property
 from sasa_cli.reporting.aggregate import HEADLINE, Axis, Cell, axes_of, cells_of, group_cells, run_top1
 from sasa_cli.reporting.conditions import conditions_of
 from sasa_cli.reporting.results import HOME, Problem, Results, Run
+from sasa_cli.reporting.verdicts import Verdict, judge
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class Material:
             return self.parts[0].cells
         specs = {key: spec for part in reversed(self.parts) for key, spec in part.results.specs.items()}
         return group_cells(self.runs, specs)
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """What the cells say about the paper's claims."""
+        return judge(self.cells)
 
     @property
     def outside(self) -> tuple[Run, ...]:

@@ -23,7 +23,6 @@ from sasa_cli.reporting.material import Material, single, united
 from sasa_cli.reporting.paper_comparison import comparison_data, comparison_table, matches
 from sasa_cli.reporting.results import Results, find_experiments, read_results
 from sasa_cli.reporting.tables import cost_table, results_table, summary_table, without_links
-from sasa_cli.reporting.verdicts import judge
 
 Format = Literal["md", "html", "csv", "tex"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -95,7 +94,7 @@ def build_report(
 
 
 def _rulings(material: Material) -> Table:
-    return rulings_table(", ".join(part.name for part in material.parts), judge(material.cells))
+    return rulings_table(", ".join(part.name for part in material.parts), material.verdicts)
 
 
 def check_report(folders: Sequence[Path], *, out: Path | None = None) -> list[str]:
@@ -155,7 +154,7 @@ def _data(material: Material) -> dict[str, Table]:
         "results": results_data(cells, _axes(material)),
         "runs": runs_data(runs),
         "differences": differences_data(all_families(material)),
-        "findings": findings_data(judge(cells)),
+        "findings": findings_data(material.verdicts),
         **({"paper": comparison_data(found)} if (found := matches(cells)) else {}),
     }
 
@@ -168,7 +167,7 @@ def _for_paper(material: Material) -> dict[str, Table]:
         "results": without_links(results_table(cells, _axes(material), ACCURACY_TITLE)),
         "cost": without_links(cost_table(cells, COST_TITLE)),
         "differences": differences_table(all_families(material)),
-        "findings": findings_table(judge(cells)),
+        "findings": findings_table(material.verdicts),
         **({"paper": comparison_table(found)} if found else {}),
     }
 
