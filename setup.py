@@ -1,8 +1,8 @@
 """Compiles the CPU kernel of local attention, once per instruction set; all other metadata is in pyproject.toml.
 
 The libraries are plain shared objects that ctypes loads: no Python or torch headers, any Python version. They are
-optional: without a C++ compiler the package installs all the same, and `sasa_cli.attention.cpu_kernel` says why the
-kernel is missing.
+optional: without a C++ compiler the package installs all the same, and `sasa_cli.attention.backends.cpu.kernel` says
+why the kernel is missing.
 """
 
 import platform
@@ -12,7 +12,7 @@ from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
-SOURCE = Path("sasa_cli/attention/cpu")
+SOURCE = Path("sasa_cli/attention/backends/cpu")
 # -fno-wrapv: setuptools hands on the flag that Python itself was built with, and it makes index arithmetic slower.
 FLAGS = ["-std=c++17", "-O3", "-fno-wrapv", "-fopenmp", "-fvisibility=hidden", "-fno-exceptions", "-fno-rtti", "-g0"]
 ARITHMETIC = ["-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", "-Wno-ignored-attributes"]
@@ -41,7 +41,7 @@ class PlatformWheel(bdist_wheel):
 setup(
     ext_modules=[
         Extension(
-            f"sasa_cli.attention._cpu_kernel_{name}",
+            f"sasa_cli.attention.backends.cpu._kernel_{name}",
             sources=[str(SOURCE / "local_attention.cpp")],
             depends=[str(path) for path in sorted(SOURCE.glob("*.h"))],
             extra_compile_args=[*FLAGS, *ARITHMETIC, *flags],

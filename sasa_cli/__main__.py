@@ -1,5 +1,5 @@
 """`python -m sasa_cli` is `sasa`."""
 
-from sasa_cli.cli import main
+from sasa_cli.cli.app import main
 
 main()

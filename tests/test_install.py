@@ -27,7 +27,7 @@ def test_the_wheel_by_itself_holds_everything_trains_and_reports(tmp_path: Path)
     held = set(zipfile.ZipFile(wheel).namelist())
     assert files_to_be_held() <= held
     assert "sasa_cli/paper/tables.yaml" in held
-    assert any(name.startswith("sasa_cli/reporting/templates/") for name in held)
+    assert any(name.startswith("sasa_cli/rendering/templates/") for name in held)
 
     site = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet", "--target", str(site), str(wheel)]

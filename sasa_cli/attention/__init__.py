@@ -1,6 +1,6 @@
 """Local self-attention: a slow definition, and fast backends behind one function."""
 
-from sasa_cli.attention.cpu_kernel import instruction_set, why_unavailable
+from sasa_cli.attention.backends.cpu.kernel import instruction_set, why_unavailable
 from sasa_cli.attention.dispatch import available_backends, choose_backend, refused_backends, suitable_backends
 from sasa_cli.attention.operator import local_attention
 from sasa_cli.attention.packed import packed_local_attention

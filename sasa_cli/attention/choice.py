@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sasa_cli.attention.backend import Backend
+from sasa_cli.attention.backends.backend import Backend
 from sasa_cli.attention.problem import Problem
 
 # H * W of the largest map that `sdpa` is taken for: 28 x 28.

@@ -3,15 +3,17 @@
 import torch
 from torch import Tensor
 
-from sasa_cli.attention import cpu_kernel, dense, halo, sdpa, shift, triton_kernel
-from sasa_cli.attention.backend import Backend
+from sasa_cli.attention.backends import dense, halo, sdpa, shift
+from sasa_cli.attention.backends.backend import Backend
+from sasa_cli.attention.backends.cpu import kernel
+from sasa_cli.attention.backends.triton import launch
 from sasa_cli.attention.choice import candidates, decide
 from sasa_cli.attention.problem import Inputs, Problem, describe
 
 BACKENDS: tuple[Backend, ...] = (
-    cpu_kernel.BACKEND,
+    kernel.BACKEND,
     sdpa.BACKEND,
-    triton_kernel.BACKEND,
+    launch.BACKEND,
     halo.BACKEND,
     dense.BACKEND,
     shift.BACKEND,

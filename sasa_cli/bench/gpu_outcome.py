@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sasa_cli.bench.gpu_checks import Check
 from sasa_cli.bench.gpu_times import Mode, Time
-from sasa_cli.reporting.formats import Column, Table
+from sasa_cli.rendering.table import Column, Table
 
 OPERATORS_MS = 10.0  # all attention operators of a training step of ResNet-50, k = 7, batch 128, bfloat16
 MEMORY_SHARE = 0.03  # of the extra memory of the unfold formulation, at 56 x 56

@@ -7,14 +7,7 @@ import numpy as np
 from timm.data.dataset import IterableImageDataset
 from timm.data.dataset_factory import create_dataset
 
-from sasa_cli.data.catalog import (
-    BUILT_IN,
-    IMAGE_FOLDERS,
-    check_available,
-    data_root,
-    given_root,
-    number_of_classes,
-)
+from sasa_cli.data.catalog import BUILT_IN, IMAGE_FOLDERS, check_available, data_root, given_root, number_of_classes
 from sasa_cli.data.cifar import read_cifar
 from sasa_cli.data.files import BUILT_IN_FILE, CIFAR_LAYOUTS, find_image_folder
 from sasa_cli.data.images import ArrayImages, DecodedImages, FileImages, Images, ReaderImages

@@ -12,7 +12,7 @@ from sasa_cli.data.files import as_data_error
 from sasa_cli.data.images import Images, Indices
 from sasa_cli.data.sources import read_source
 from sasa_cli.errors import SpecError
-from sasa_cli.record import DataFingerprint
+from sasa_cli.runs.record import DataFingerprint
 from sasa_cli.spec import DataSpec
 
 SPLIT_SEED = 20190613  # the day of the paper; changing it changes every result

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from sasa_cli.launchers.states import RunState
-from sasa_cli.record import ExperimentPaths
+from sasa_cli.runs.paths import ExperimentPaths
+from sasa_cli.runs.state import RunState
 from sasa_cli.spec import RunSpec
 
 Device = Literal["auto", "cpu", "cuda"]

@@ -18,10 +18,10 @@ from typing import cast
 
 from sasa_cli.errors import EXIT_INTERRUPTED, RunError, SasaError
 from sasa_cli.launchers.interface import REFRESH_SECONDS, LaunchOptions, Observer
+from sasa_cli.launchers.job import Job, Refusal, outcome
 from sasa_cli.launchers.preflight import Preflight, preflight
-from sasa_cli.launchers.states import RunState
-from sasa_cli.launchers.work import Job, Refusal, outcome
-from sasa_cli.record import ExperimentPaths
+from sasa_cli.runs.paths import ExperimentPaths
+from sasa_cli.runs.state import RunState
 from sasa_cli.spec import RunSpec
 
 INTERRUPTED = (EXIT_INTERRUPTED, -signal.SIGINT, -signal.SIGTERM)

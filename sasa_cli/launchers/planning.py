@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sasa_cli.experiment import Experiment
-from sasa_cli.launchers.states import RunState
-from sasa_cli.macs import ModelCount
-from sasa_cli.plan import Axis, Plan, PlannedRun
+from sasa_cli.counting.macs import ModelCount
+from sasa_cli.counting.targets import count_run
+from sasa_cli.experiment.file import Experiment
+from sasa_cli.runs.plan import Axis, Plan, PlannedRun
+from sasa_cli.runs.state import RunState
 from sasa_cli.spec import RunSpec
-from sasa_cli.targets import count_run
 
 
 def make_plan(experiment: Experiment, specs: Sequence[RunSpec]) -> Plan:

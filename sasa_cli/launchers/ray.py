@@ -9,10 +9,10 @@ from typing import Any
 
 from sasa_cli.errors import SpecError
 from sasa_cli.launchers.interface import REFRESH_SECONDS, LaunchOptions, Observer
+from sasa_cli.launchers.job import Job, outcome
 from sasa_cli.launchers.local import checked, fork_server
-from sasa_cli.launchers.states import RunState
-from sasa_cli.launchers.work import Job, outcome
-from sasa_cli.record import ExperimentPaths
+from sasa_cli.runs.paths import ExperimentPaths
+from sasa_cli.runs.state import RunState
 from sasa_cli.spec import RunSpec
 
 

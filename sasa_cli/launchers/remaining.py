@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from sasa_cli.errors import SweepIncompleteError
-from sasa_cli.launchers.states import RunState, state_of
-from sasa_cli.record import ExperimentPaths
+from sasa_cli.runs.paths import ExperimentPaths
+from sasa_cli.runs.state import RunState, state_of
 from sasa_cli.spec import RunSpec
 
 
@@ -15,7 +15,7 @@ def states_of(run_ids: Sequence[str], results: ExperimentPaths) -> list[RunState
 
 def remaining(specs: Sequence[RunSpec], states: Sequence[RunState], *, retry_failed: bool) -> list[RunSpec]:
     """The runs that are neither done nor being trained, without the failed ones unless they are to be retried."""
-    wanted = {"missing", "failed"} if retry_failed else {"missing"}
+    wanted = {"missing", "interrupted"} | ({"failed"} if retry_failed else set())
     return [spec for spec, state in zip(specs, states, strict=True) if state.status in wanted]
 
 

@@ -8,21 +8,21 @@ from typing import Literal, get_args
 from urllib.parse import quote
 
 from sasa_cli.errors import SpecError
-from sasa_cli.record import atomic_path, make_folder
-from sasa_cli.reporting.aggregate import Axis
-from sasa_cli.reporting.compare import compare_files
-from sasa_cli.reporting.compose import ACCURACY_TITLE, COST_TITLE, caveats, compose
-from sasa_cli.reporting.data_tables import results_data, runs_data
-from sasa_cli.reporting.difference_tables import all_families, differences_data, differences_table
-from sasa_cli.reporting.figures import figures_of
-from sasa_cli.reporting.finding_tables import findings_data, findings_table, rulings_table
-from sasa_cli.reporting.formats import Table, to_csv, to_latex
-from sasa_cli.reporting.html import to_html
-from sasa_cli.reporting.markdown import to_markdown_report
-from sasa_cli.reporting.material import Material, single, united
-from sasa_cli.reporting.paper_comparison import comparison_data, comparison_table, matches
-from sasa_cli.reporting.results import Results, find_experiments, read_results
-from sasa_cli.reporting.tables import cost_table, results_table, summary_table, without_links
+from sasa_cli.rendering.html import to_html
+from sasa_cli.rendering.markdown import to_markdown_report
+from sasa_cli.rendering.table import Table, to_csv, to_latex
+from sasa_cli.reporting.check import compare_files
+from sasa_cli.reporting.evidence.cells import Axis
+from sasa_cli.reporting.evidence.material import Material, single, united
+from sasa_cli.reporting.evidence.results import Results, find_experiments, read_results
+from sasa_cli.reporting.pages.compose import ACCURACY_TITLE, COST_TITLE, caveats, compose
+from sasa_cli.reporting.pages.data_tables import results_data, runs_data
+from sasa_cli.reporting.pages.difference_tables import all_families, differences_data, differences_table
+from sasa_cli.reporting.pages.figures import figures_of
+from sasa_cli.reporting.pages.paper_rows import comparison_data, comparison_table, matches
+from sasa_cli.reporting.pages.tables import cost_table, results_table, summary_table, without_links
+from sasa_cli.reporting.pages.verdict_tables import findings_data, findings_table, rulings_table
+from sasa_cli.runs.files import atomic_path, make_folder
 
 Format = Literal["md", "html", "csv", "tex"]
 FORMATS: tuple[Format, ...] = get_args(Format)

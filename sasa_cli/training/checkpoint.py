@@ -17,7 +17,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sasa_cli.errors import RunError
-from sasa_cli.record import RunPaths, atomic_path
+from sasa_cli.runs.files import atomic_path
+from sasa_cli.runs.paths import RunPaths
 from sasa_cli.training.progress import EpochRow
 
 

@@ -19,7 +19,7 @@ import sasa_cli
 from sasa_cli import __version__
 from sasa_cli.attention import instruction_set
 from sasa_cli.errors import SpecError
-from sasa_cli.record import Environment
+from sasa_cli.runs.record import Environment
 
 GIT_SECONDS = 5.0
 MIB = 2**20

@@ -8,7 +8,7 @@ from timm.task import ClassificationEvaluator
 from torch import Tensor, nn
 
 from sasa_cli.errors import RunError
-from sasa_cli.record import Scores
+from sasa_cli.runs.record import Scores
 from sasa_cli.training.optimization import Precision
 
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from sasa_cli.errors import RunError, SasaError
-from sasa_cli.record import Failure, RunPaths, RunRecord, Status, write_record
+from sasa_cli.runs.paths import RunPaths
+from sasa_cli.runs.record import Failure, RecordedStatus, RunRecord, write_record
 
 
 class Journal:
@@ -62,7 +63,7 @@ class Journal:
             what = reason if isinstance(error, SasaError) else f"{self.record.run_id}: {kind}: {reason}"
             raise RunError(what + unwritten) from error
 
-    def _close(self, status: Status, failure: Failure | None) -> str:
+    def _close(self, status: RecordedStatus, failure: Failure | None) -> str:
         """Record the end of the run; gives what there is to say where even that fails."""
         try:
             self.update(status=status, error=failure)

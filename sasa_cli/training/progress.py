@@ -4,7 +4,7 @@ import csv
 import io
 from dataclasses import dataclass
 
-from sasa_cli.record import Evaluation, Part
+from sasa_cli.runs.record import Evaluation, Stored
 
 COLUMNS = (  # up to lr as in timm's summary.csv
     *("epoch", "train_loss", "eval_loss", "eval_top1", "eval_top5", "lr"),
@@ -12,7 +12,7 @@ COLUMNS = (  # up to lr as in timm's summary.csv
 )
 
 
-class EpochRow(Part):
+class EpochRow(Stored):
     """One finished epoch."""
 
     train_loss: float

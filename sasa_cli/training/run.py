@@ -13,11 +13,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
+from sasa_cli.counting.macs import count_model
 from sasa_cli.data.catalog import number_of_classes
 from sasa_cli.errors import RunError
-from sasa_cli.experiment import run_yaml
-from sasa_cli.macs import count_model
-from sasa_cli.record import RunPaths, RunRecord, locked, make_folder, read_record, write_text
+from sasa_cli.experiment.file import run_yaml
+from sasa_cli.runs.files import locked, make_folder, write_text
+from sasa_cli.runs.paths import RunPaths
+from sasa_cli.runs.record import RunRecord, read_record
 from sasa_cli.spec import RunSpec
 from sasa_cli.training.checks import check_run
 from sasa_cli.training.environment import repeatable, resolve_device

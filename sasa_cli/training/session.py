@@ -15,7 +15,8 @@ from sasa_cli.data.loaders import Loader, eval_loader, train_loader
 from sasa_cli.data.splits import Splits, load_splits
 from sasa_cli.errors import RunError
 from sasa_cli.models import attention_backends, build_model
-from sasa_cli.record import Evaluation, Metrics, RunRecord, write_text
+from sasa_cli.runs.files import write_text
+from sasa_cli.runs.record import Evaluation, Metrics, RunRecord
 from sasa_cli.spec import RunSpec
 from sasa_cli.training.allocator import keep_pages
 from sasa_cli.training.checkpoint import TrainingState, load_best, load_checkpoint, save_best, save_checkpoint

@@ -6,13 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from sasa_cli.attention import (
-    Problem,
-    available_backends,
-    choose_backend,
-    local_attention,
-    reference_local_attention,
-)
+from sasa_cli.attention import Problem, available_backends, choose_backend, local_attention, reference_local_attention
 from sasa_cli.attention.problem import Inputs
 
 

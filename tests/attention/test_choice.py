@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sasa_cli.attention import Problem, dispatch
-from sasa_cli.attention.backend import Backend
+from sasa_cli.attention.backends.backend import Backend
 from sasa_cli.attention.choice import TABLE, Choice, Line, decide
 from sasa_cli.attention.dispatch import BACKENDS
 

@@ -13,7 +13,7 @@ from sasa_cli.bench import contestants
 from sasa_cli.bench.child import kept_layer_times, kept_model_times, measure_peaks
 from sasa_cli.bench.contestants import Workload
 from sasa_cli.bench.timing import interleaved
-from sasa_cli.cli import app
+from sasa_cli.cli.app import app
 
 WORK = Workload((2, 16, 8, 8), 3, 4, torch.float64, torch.device("cpu"))
 

@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 
 from sasa_cli.errors import SpecError
-from sasa_cli.experiment import load_experiment
+from sasa_cli.experiment.file import load_experiment
+from sasa_cli.experiment.sweep import expand_sweep
 from sasa_cli.launchers import LAUNCHERS, find_launcher, local, slurm
 from sasa_cli.launchers.interface import LaunchOptions
+from sasa_cli.launchers.job import Job, Refusal, outcome
 from sasa_cli.launchers.local import available_cores
 from sasa_cli.launchers.preflight import Preflight
 from sasa_cli.launchers.remaining import remaining
-from sasa_cli.launchers.states import RunState, state_of
-from sasa_cli.launchers.work import Job, Refusal, outcome
-from sasa_cli.record import ExperimentPaths, RunPaths, read_record
+from sasa_cli.runs.paths import ExperimentPaths, RunPaths
+from sasa_cli.runs.record import read_record
+from sasa_cli.runs.state import RunState, state_of
 from sasa_cli.spec import RunSpec
-from sasa_cli.sweep import expand_sweep
 
 SMALL = [
     "data.train_images=64",

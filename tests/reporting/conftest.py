@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sasa_cli.record import ExperimentPaths
+from sasa_cli.runs.paths import ExperimentPaths
 
 from .results_folder import EXTENT, STAGES, Experiment
 

@@ -7,20 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sasa_cli.errors import SpecError
-from sasa_cli.experiment import model_experiment, run_yaml
-from sasa_cli.plan import Axis, Plan, PlannedRun, write_plan
-from sasa_cli.record import (
+from sasa_cli.experiment.file import model_experiment, run_yaml
+from sasa_cli.runs.files import make_folder, write_text
+from sasa_cli.runs.paths import ExperimentPaths
+from sasa_cli.runs.plan import Axis, Plan, PlannedRun, write_plan
+from sasa_cli.runs.record import (
     DataFingerprint,
     Environment,
     Evaluation,
-    ExperimentPaths,
     Failure,
     Metrics,
     RunRecord,
     Scores,
-    make_folder,
     write_record,
-    write_text,
 )
 from sasa_cli.spec import RunSpec
 

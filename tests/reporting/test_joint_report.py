@@ -10,14 +10,15 @@ from urllib.parse import unquote
 import pytest
 from typer.testing import CliRunner
 
-from sasa_cli.cli import app
+from sasa_cli.cli.app import app
 from sasa_cli.errors import SpecError
-from sasa_cli.record import ExperimentPaths, make_folder, write_text
-from sasa_cli.reporting.aggregate import HEADLINE
-from sasa_cli.reporting.compose import caveats
-from sasa_cli.reporting.material import Material, united
+from sasa_cli.reporting.evidence.cells import HEADLINE
+from sasa_cli.reporting.evidence.material import Material, united
+from sasa_cli.reporting.evidence.results import read_results
+from sasa_cli.reporting.pages.compose import caveats
 from sasa_cli.reporting.report import FORMATS, build_report, check_report, report_files
-from sasa_cli.reporting.results import read_results
+from sasa_cli.runs.files import make_folder, write_text
+from sasa_cli.runs.paths import ExperimentPaths
 
 from .conftest import Maker
 from .results_folder import EXTENT, STAGES, Experiment
@@ -108,7 +109,7 @@ def test_equal_runs_with_other_numbers_are_told(two: tuple[Experiment, Experimen
 def test_an_unfinished_run_gives_way_to_a_finished_one(two: tuple[Experiment, Experiment]) -> None:
     two[0].fail(two[0].run("CCCC", 1))
     found = material(*two)
-    assert [run.state for run in found.cells[0].runs] == ["done"] * 3
+    assert [run.status for run in found.cells[0].runs] == ["done"] * 3
     assert found.doubled == 2
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sasa_cli.record import ExperimentPaths
 from sasa_cli.reporting.report import build_report
+from sasa_cli.runs.paths import ExperimentPaths
 
 from .conftest import write_small
 

@@ -14,8 +14,9 @@ from urllib.parse import unquote
 import pytest
 
 from sasa_cli.errors import SpecError
-from sasa_cli.record import ExperimentPaths, make_folder, write_text
 from sasa_cli.reporting.report import ReportResult, build_report, check_report, parse_formats
+from sasa_cli.runs.files import make_folder, write_text
+from sasa_cli.runs.paths import ExperimentPaths
 
 from .conftest import Maker, write_small
 from .results_folder import EXTENT, STAGES, Experiment

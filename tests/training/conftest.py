@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from sasa_cli.record import RunPaths, RunRecord
+from sasa_cli.runs.paths import RunPaths
+from sasa_cli.runs.record import RunRecord
 from sasa_cli.spec import RunSpec
 
 from .runs import Trainer, tiny

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from sasa_cli.record import RunPaths, RunRecord
+from sasa_cli.runs.paths import RunPaths
+from sasa_cli.runs.record import RunRecord
 from sasa_cli.spec import AttentionSpec, DataSpec, ModelSpec, Recipe, RunSpec
 from sasa_cli.training.run import Progress, RunOptions, train_run
 

@@ -3,7 +3,8 @@ import timm
 import torch
 
 from sasa_cli.models import model_kwargs
-from sasa_cli.record import RunPaths, RunRecord
+from sasa_cli.runs.paths import RunPaths
+from sasa_cli.runs.record import RunRecord
 from sasa_cli.spec import RunSpec
 
 from .runs import Trainer, tiny, weights

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sasa_cli.record import RunPaths, RunRecord
+from sasa_cli.runs.paths import RunPaths
+from sasa_cli.runs.record import RunRecord
 from sasa_cli.training.environment import (
     NUMBERS_COME_FROM,
     PACKAGE,

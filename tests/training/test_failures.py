@@ -14,7 +14,8 @@ import torch
 
 from sasa_cli.attention import Problem, dispatch
 from sasa_cli.errors import DataError, RunError, SasaError, SpecError
-from sasa_cli.record import Failure, RunPaths, read_record
+from sasa_cli.runs.paths import RunPaths
+from sasa_cli.runs.record import Failure, read_record
 from sasa_cli.spec import RunSpec
 from sasa_cli.training.evaluation import NonFiniteLossError
 from sasa_cli.training.run import Progress

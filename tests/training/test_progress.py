@@ -1,6 +1,6 @@
 import csv
 
-from sasa_cli.record import Evaluation, Scores
+from sasa_cli.runs.record import Evaluation, Scores
 from sasa_cli.training.progress import EpochRow, best_row, metrics_csv
 
 

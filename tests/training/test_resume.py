@@ -13,7 +13,7 @@ import timm
 import torch
 
 from sasa_cli.errors import RunError
-from sasa_cli.record import read_record
+from sasa_cli.runs.record import read_record
 from sasa_cli.spec import RunSpec
 from sasa_cli.training.run import Progress
 

@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 
 from sasa_cli.attention import dispatch
+from sasa_cli.counting.macs import count_model
 from sasa_cli.data.loaders import Loader
 from sasa_cli.errors import LockedError
-from sasa_cli.experiment import load_experiment
-from sasa_cli.macs import count_model
-from sasa_cli.record import RunPaths, RunRecord, locked, read_record
+from sasa_cli.experiment.file import load_experiment
+from sasa_cli.experiment.sweep import expand_sweep
+from sasa_cli.runs.files import locked
+from sasa_cli.runs.paths import RunPaths
+from sasa_cli.runs.record import RunRecord, read_record
 from sasa_cli.spec import RunSpec
-from sasa_cli.sweep import expand_sweep
 from sasa_cli.training import session
 from sasa_cli.training.run import Progress
 

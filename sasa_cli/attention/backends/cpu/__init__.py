@@ -1,0 +1,1 @@
+"""Backend `cpu`: the fused C++ kernel and its call."""

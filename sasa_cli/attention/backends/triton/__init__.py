@@ -1,0 +1,1 @@
+"""Backend `triton`: the fused kernels for GPUs and their launch."""

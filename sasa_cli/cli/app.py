@@ -1,0 +1,293 @@
+"""The command line: parse, call, print. Imports nothing heavy before a command needs it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from sasa_cli.cli import options
+from sasa_cli.errors import EXIT_INTERRUPTED, SasaError
+
+PLAIN_WIDTH = 140
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class _Commands(TyperGroup):
+    """Turns errors that a user can cause into one message and the documented exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SasaError as error:
+            _fail(f"error: {error}", error.exit_code)
+        except KeyboardInterrupt:
+            _fail("interrupted: the same command goes on from the last checkpoint", EXIT_INTERRUPTED)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    help="Run convolution-versus-attention ablations of vision models: which stages attend, how wide, at what cost.",
+    epilog="Exit codes: 0 all good; 1 a run failed; 2 wrong usage or experiment file; 3 data missing or broken; "
+    "4 sweep finished with failed runs; 130 interrupted (checkpoint written).",
+)
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(exit_code)
+
+
+def _console(*, silent: bool) -> "Console":
+    from rich.console import Console
+
+    # Without a terminal there is no width to keep to: tables in a log or a pipe stay whole.
+    return Console(quiet=silent, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
+def _print_json(payload: Any) -> None:
+    typer.echo(json.dumps(payload, indent=2))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from sasa_cli import __version__
+
+        typer.echo(f"sasa {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
+@app.command()
+def train(
+    experiment: options.ExperimentName,
+    assignments: options.Assignments = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed (default: the experiment's first).")] = None,
+    resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the checkpoint, or start anew.")] = True,
+    out: options.Out = Path("results"),
+    data_dir: options.DataDir = None,
+    device: options.OnDevice = "auto",
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train one run: the experiment's base model with one seed."""
+    from sasa_cli.cli.display import TrainDisplay, attention_line, sweep_table
+    from sasa_cli.experiment.file import load_experiment, run_yaml
+    from sasa_cli.experiment.sweep import base_run
+    from sasa_cli.launchers.planning import make_plan, run_payload
+    from sasa_cli.runs.paths import ExperimentPaths
+    from sasa_cli.runs.state import state_of
+
+    loaded = load_experiment(experiment, assignments or ())
+    spec = base_run(loaded, seed)
+    plan = make_plan(loaded, [spec])
+    paths = ExperimentPaths(out / spec.experiment).run(spec.run_id)
+    console = _console(silent=quiet or as_json)
+    state = state_of(paths)
+    console.print(sweep_table(plan.runs, [state]))
+    if dry_run:
+        console.print(run_yaml(spec), highlight=False, markup=False)
+        if as_json:
+            _print_json(run_payload(plan.runs[0], state))
+        return
+    from sasa_cli.training.run import RunOptions, train_run
+
+    with TrainDisplay(console) as display:
+        run_options = RunOptions(device=device, resume=resume, data_dir=data_dir)
+        record = train_run(spec, paths, run_options, display.step)
+    console.print(sweep_table(plan.runs, [state_of(paths)]))
+    console.print(f"{attention_line(record)}\nrun folder: {paths.folder}", highlight=False)
+    if as_json:
+        typer.echo(record.model_dump_json(indent=2))
+
+
+@app.command()
+def sweep(
+    experiment: options.ExperimentName,
+    assignments: options.Assignments = None,
+    jobs: options.Jobs = "auto",
+    fail_fast: options.FailFast = False,
+    retry_failed: options.RetryFailed = True,
+    launcher: options.Launcher = "local",
+    launcher_options: options.LauncherOptions = None,
+    status: options.Status = False,
+    out: options.Out = Path("results"),
+    data_dir: options.DataDir = None,
+    device: options.OnDevice = "auto",
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train every cell and seed of an experiment; called again, only what is missing or failed."""
+    from sasa_cli.cli.display import SweepDisplay, sweep_table, tally
+    from sasa_cli.experiment.file import load_experiment
+    from sasa_cli.experiment.source import parse_assignment
+    from sasa_cli.experiment.sweep import expand_sweep
+    from sasa_cli.launchers import find_launcher
+    from sasa_cli.launchers.interface import LaunchOptions
+    from sasa_cli.launchers.planning import make_plan, run_payload
+    from sasa_cli.launchers.remaining import remaining, require_all_done, states_of
+    from sasa_cli.runs.files import make_folder
+    from sasa_cli.runs.paths import ExperimentPaths
+    from sasa_cli.runs.plan import write_plan
+
+    cluster = {str(key[0]): value for key, value in map(parse_assignment, launcher_options or ())}
+    launch_options = LaunchOptions(_jobs(jobs), device, data_dir, fail_fast, cluster)
+    loaded = load_experiment(experiment, assignments or ())
+    specs = expand_sweep(loaded)
+    plan = make_plan(loaded, specs)
+    results = ExperimentPaths(out / loaded.name)
+    run_ids = [run.run_id for run in plan.runs]
+    console = _console(silent=quiet or as_json)
+
+    states = states_of(run_ids, results)
+    console.print(sweep_table(plan.runs, states))
+    if not (dry_run or status):
+        make_folder(results.runs)
+        write_plan(results, plan)
+        todo = remaining(specs, states, retry_failed=retry_failed)
+        console.print(f"{tally(states)}; to train: {len(todo)}", highlight=False)
+        if todo:
+            with SweepDisplay(console, plan.runs, results, len(todo)) as display:
+                find_launcher(launcher)(todo, results, launch_options, display)
+        states = states_of(run_ids, results)
+        console.print(f"{tally(states)}; report: sasa report {results.folder}", highlight=False)
+    if as_json:
+        rows = [run_payload(run, state) for run, state in zip(plan.runs, states, strict=True)]
+        _print_json({"experiment": loaded.name, "runs": rows})
+    if not (dry_run or status):
+        require_all_done(specs, states, results)
+
+
+def _jobs(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f"{text!r} is not allowed; allowed are auto or a number from 1", param_hint="--jobs")
+    return int(text)
+
+
+@app.command()
+def report(
+    results: Annotated[list[Path], typer.Argument(help="Folders of experiments, as results/demo, or of several.")],
+    formats: Annotated[str, typer.Option("--format", help="What to write, of md,html,csv,tex.")] = "md,html,csv,tex",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for the report of several experiments (default: the one that holds them)."),
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Derive every number again; fail where one differs.")] = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write tables, figures and a page from finished runs, and one page more of several experiments."""
+    from sasa_cli.rendering.table import to_rich
+    from sasa_cli.reporting.report import build_report, check_report, parse_formats
+
+    if check:
+        differences = check_report(results, out=out)
+        if as_json:
+            _print_json({"differences": differences})
+        if differences:
+            _fail("\n".join(["error: the report is not what the runs give:", *differences]), 1)
+        _console(silent=quiet or as_json).print("every number of the report follows from the runs")
+        return
+    built = build_report(results, parse_formats(formats), out=out)
+    console = _console(silent=quiet or as_json)
+    for table in (*built.summaries, *built.rulings):
+        console.print(to_rich(table), crop=False)
+    for problem in built.problems:
+        typer.echo(f"warning: {problem}", err=True)
+    for path in built.paths:
+        console.print(str(path), highlight=False)
+    if as_json:
+        _print_json({"paths": [str(path) for path in built.paths], "problems": list(built.problems)})
+
+
+@app.command("count-flops")
+def count_flops(
+    targets: options.CountTargets = None,
+    assignments: options.Assignments = None,
+    image_size: options.ImageSize = None,
+    stem: options.Stem = None,
+    stages: options.Stages = None,
+    spatial_extent: options.Extent = None,
+    heads: options.Heads = None,
+    by: options.RowKind = None,
+    form: options.Form = "table",
+    explain: options.Explain = False,
+    figure: options.DrawInto = None,
+    paper: options.AsInPaper = False,
+    match: options.MatchBudget = None,
+    to: options.MatchTo = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Count parameters, MACs, FLOPs and activations; trains nothing."""
+    from sasa_cli.counting.answer import CountRequest, answer
+    from sasa_cli.rendering.table import to_csv, to_latex, to_markdown, to_rich
+
+    shorthands = {
+        "data.image_size": image_size,
+        "model.stem.kind": stem,
+        "model.stages": stages,
+        "model.attention.spatial_extent": spatial_extent,
+        "model.attention.heads": heads,
+    }
+    changes = [*(assignments or ()), *(f"{key}={value}" for key, value in shorthands.items() if value is not None)]
+    counted = answer(
+        CountRequest(targets or (), changes, image_size, by, explain, paper, match, to, figure, exact=form == "csv")
+    )
+    if as_json or form == "json":
+        _print_json(counted.payload)
+    elif form == "table":
+        for table in counted.tables:
+            _console(silent=False).print(to_rich(table), crop=False)
+    else:
+        render = {"csv": to_csv, "md": to_markdown, "tex": to_latex}[form]
+        typer.echo("\n".join(map(render, counted.tables)), nl=False)
+    for path in counted.paths:
+        typer.echo(str(path), err=True)
+
+
+@app.command()
+def bench(
+    shapes: options.Shapes = None,
+    extents: options.TimedExtents = None,
+    heads: Annotated[int, typer.Option(min=1, help="Heads of attention.")] = 8,
+    out: options.Out = Path("results"),
+    device: options.OnDevice = "auto",
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Time attention against the convolution that it replaces, on this machine."""
+    from sasa_cli.bench.outcome import layer_table, model_table, write_outcome
+    from sasa_cli.bench.run import bench_options, run_bench
+    from sasa_cli.rendering.table import to_rich
+
+    timed = bench_options(shapes or (), extents or (), heads, device)
+    console = _console(silent=quiet or as_json)
+    result = run_bench(timed, lambda text: console.print(f"timing {text}", highlight=False))
+    for table in [layer_table(result), *([model_table(result)] if result.models else [])]:
+        console.print(to_rich(table), crop=False)
+    for path in write_outcome(result, out / "bench"):
+        console.print(str(path), highlight=False)
+    if as_json:
+        _print_json(result.payload())
+
+
+def main() -> None:
+    """Entry point of the `sasa` command."""
+    app(prog_name="sasa")

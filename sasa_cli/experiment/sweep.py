@@ -1,0 +1,187 @@
+"""Axes x seeds to runs: pure, nothing is read or written."""
+
+import itertools
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from sasa_cli.errors import SpecError
+from sasa_cli.experiment.file import Body, Experiment
+from sasa_cli.experiment.source import KeyPath, describe
+from sasa_cli.spec import STEM_SETTINGS, RunSpec, pools
+
+STAGES = "model.stages"
+EXTENT = "model.attention.spatial_extent"
+MATCH = "model.match"
+CELL_NAME = "name"
+
+Change = tuple[str, Any, KeyPath]  # dotted key, value, place in the file
+Point = tuple[Change, ...]  # the changes that one value of an axis, or one named cell, makes
+
+
+def expand_sweep(experiment: Experiment) -> list[RunSpec]:
+    """Every cell x seed of an experiment, in the order of the file; cells that build the same net appear once.
+
+    Raises:
+        SpecError: an axis that is no list or is set on the command line too, or cells that cannot be built.
+    """
+    _refuse_assigned_axes(experiment)
+    return _expanded(experiment)
+
+
+def base_run(experiment: Experiment, seed: int | None) -> RunSpec:
+    """The run of `sasa train`: the base model with one seed; the same run as the sweep's where it has it."""
+    seed = experiment.seeds[0] if seed is None else seed
+    base = _run(experiment, experiment.base, _base_points(experiment), seed)
+    same = (spec for spec in _expanded(experiment) if spec.cell_hash == base.cell_hash)
+    return next(same, base).model_copy(update={"seed": seed})
+
+
+def _base_points(experiment: Experiment) -> list[Point]:
+    """Where the base stands on the axes of its sweep; without a sweep, its placement and extent."""
+    keys = dict.fromkeys(key for axis in _axes(experiment) for point in axis for key, _, _ in point)
+    axes = [key for key in keys if key != CELL_NAME] or [STAGES, EXTENT]
+    values = [(key, _value_at(experiment.base, key)) for key in axes]
+    return [((key, value, ()),) for key, value in values if value is not None]
+
+
+def _expanded(experiment: Experiment) -> list[RunSpec]:
+    runs: dict[tuple[str, int], RunSpec] = {}
+    problems: list[str] = []
+    for points in itertools.product(*_axes(experiment)):
+        settings = [
+            (tuple(key.split(".")), value, place) for point in points for key, value, place in point if key != CELL_NAME
+        ]
+        try:
+            body = experiment.body(settings)
+        except SpecError as error:
+            problems.extend(str(error).splitlines())
+            continue
+        for seed in experiment.seeds:
+            spec = _run(experiment, body, points or _base_points(experiment), seed)
+            runs.setdefault((spec.cell_hash, seed), spec)
+    if problems:
+        raise SpecError("\n".join(dict.fromkeys(problems)))
+    # Seeds vary slowest: after each round of cells there is something to compare.
+    return sorted(_with_unique_labels(list(runs.values())), key=lambda spec: experiment.seeds.index(spec.seed))
+
+
+def _refuse_assigned_axes(experiment: Experiment) -> None:
+    swept = {change[0] for axis in _axes(experiment) for point in axis for change in point}
+    for key in experiment.assigned:
+        if key in swept:
+            raise SpecError(
+                f"--set {key}: this key is an axis of the sweep, which would overrule it; "
+                f"set the axis itself, as in --set 'sweep={{{key}: [...]}}'"
+            )
+
+
+def _axes(experiment: Experiment) -> list[list[Point]]:
+    """The axes of the sweep, each a list of points; a list of mappings is an axis of named cells."""
+    if isinstance(experiment.sweep, list):
+        return [_named_cells(experiment, experiment.sweep, ("sweep",))] if experiment.sweep else []
+    axes: list[list[Point]] = []
+    for key, values in experiment.sweep.items():
+        place: KeyPath = ("sweep", key)
+        if not isinstance(values, list) or not values:
+            where = experiment.source.origin(place)
+            raise SpecError(f"{where}: sweep.{key}: {values!r} is no axis; allowed is a list of values")
+        if "." not in key and all(isinstance(value, dict) for value in values):
+            axes.append(_named_cells(experiment, values, place))
+        else:
+            axes.append([((key, value, (*place, index)),) for index, value in enumerate(values)])
+    return axes
+
+
+def _named_cells(experiment: Experiment, cells: list[Any], place: KeyPath) -> list[Point]:
+    points: list[Point] = []
+    for index, cell in enumerate(cells):
+        here = (*place, index)
+        if not isinstance(cell, dict) or not isinstance(cell.get(CELL_NAME, ""), str):
+            raise SpecError(
+                f"{experiment.source.origin(here)}: {'.'.join(map(str, here))}: {describe(cell)} is no cell; "
+                "allowed is a mapping of dotted keys, with its name (text) under `name`"
+            )
+        points.append(tuple((key, value, (*here, key)) for key, value in cell.items()))
+    return points
+
+
+def _run(experiment: Experiment, body: Body, points: Sequence[Point], seed: int) -> RunSpec:
+    effective = [tuple(change for change in point if _has_effect(body, change[0])) for point in points]
+    return RunSpec(
+        experiment=experiment.name,
+        label="-".join([_label(effective), *_found_width(experiment, body, points)]),
+        cell={key: value for point in effective for key, value, _ in point if key != CELL_NAME},
+        model=body.model,
+        data=body.data,
+        recipe=body.recipe,
+        seed=seed,
+    )
+
+
+def _found_width(experiment: Experiment, body: Body, points: Sequence[Point]) -> list[str]:
+    """A piece of the label for a width that no one has written down."""
+    keys = [key for point in points for key, _, _ in point]
+    if experiment.finds_widths or any(key == MATCH or key.startswith(f"{MATCH}.") for key in keys):
+        return [f"width-{_plain(body.model.width)}"]
+    return []
+
+
+def _has_effect(body: Body, key: str) -> bool:
+    """Whether an axis changes this net: settings of attention do not where nothing attends."""
+    section, _, setting = key.rpartition(".")
+    if section == "model.attention" and setting == "pool":
+        return pools(body.model.stages)
+    if section != "model.attention" or "A" in body.model.stages:
+        return True
+    return body.model.stem.kind == "attention" and setting in STEM_SETTINGS
+
+
+def _value_at(body: Body, key: str) -> Any:
+    value: Any = body.model_dump(mode="json")
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _label(points: Sequence[Point]) -> str:
+    """What differs, readable and fit for a folder name: extent first, then placement, then the other axes."""
+    parts: list[tuple[int, str]] = []
+    for point in points:
+        values = {key: value for key, value, _ in point}
+        if CELL_NAME in values:
+            parts.append((2, _plain(values[CELL_NAME])))
+            continue
+        for key, value in values.items():
+            if key == EXTENT:
+                parts.append((0, f"k{_plain(value)}"))
+            elif key == STAGES:
+                parts.append((1, _placement(value)))
+            else:
+                parts.append((2, f"{key.split('.')[-1]}-{_plain(value)}"))
+    return "-".join(text for _, text in sorted(parts, key=lambda part: part[0])) or "base"
+
+
+def _placement(stages: Any) -> str:
+    return "".join(item[0].upper() for item in stages) if isinstance(stages, list) else _plain(stages)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        value = "-".join(_plain(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        value = ".".join(_plain(item) for item in value)
+    if isinstance(value, bool):
+        value = str(value).lower()
+    return re.sub(r"[^A-Za-z0-9.]+", "-", str(value)).strip("-.") or "none"
+
+
+def _with_unique_labels(runs: list[RunSpec]) -> list[RunSpec]:
+    """Labels of different cells that read alike get a piece of the cell's hash."""
+    cells: dict[str, set[str]] = {}
+    for spec in runs:
+        cells.setdefault(spec.label, set()).add(spec.cell_hash)
+    return [
+        spec.model_copy(update={"label": f"{spec.label}-{spec.cell_hash[:4]}"}) if len(cells[spec.label]) > 1 else spec
+        for spec in runs
+    ]

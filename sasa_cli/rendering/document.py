@@ -1,0 +1,82 @@
+"""What a report says, before it is written as markdown or HTML: sections of notes, tables and figures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sasa_cli.rendering.table import Table
+
+
+@dataclass(frozen=True)
+class Link:
+    """Text that leads to a place, named as seen from the report's folder."""
+
+    text: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """A sentence, and the file that it is about."""
+
+    text: str
+    link: Link | None = None
+    lead: str = ""
+    """Words in front, set in bold."""
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Sentences that stand together; `warning` for what a reader must know before the numbers."""
+
+    items: tuple[Note, ...]
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class LinkedTable:
+    """A table some of whose cells lead to run folders; their text is then that of their links."""
+
+    table: Table
+    links: Mapping[tuple[int, int], tuple[Link, ...]] = field(default_factory=dict)
+    """By (row, column)."""
+    strong: frozenset[tuple[int, int]] = frozenset()
+    """Cells to be set in bold."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing, as vectors and as pixels."""
+
+    name: str
+    """Of its files, without ending."""
+    title: str
+    caption: str
+    alt: str
+    """The plotted numbers in words, for those who cannot see them."""
+    svg: str
+    png: bytes
+
+
+Block = Notes | LinkedTable | Figure
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """The whole report of one experiment, or of several."""
+
+    kind: str
+    """What it is a report of."""
+    title: str
+    description: str
+    finding: str
+    """The headline in one sentence; empty where nothing has finished."""
+    facts: tuple[tuple[str, str], ...]
+    sections: tuple[Section, ...]

@@ -1,0 +1,1 @@
+"""From records to cells, comparisons, claims and verdicts: numbers only."""

@@ -1,0 +1,146 @@
+"""Under which conditions runs were trained: what is shown of them, and what keeps unlike runs out of one mean."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from sasa_cli.reporting.evidence.results import Run
+from sasa_cli.runs.record import Environment, RunRecord
+
+SHOWN_DIGITS = 8  # of a hash
+
+ENVIRONMENT_FIELDS: dict[str, Callable[[Environment], str]] = {
+    "device": lambda environment: environment.device,
+    "device name": lambda environment: environment.device_name,
+    "threads": lambda environment: str(environment.threads),
+    "attention kernel": lambda environment: environment.kernel or "none",
+    "sasa": lambda environment: environment.sasa,
+    "torch": lambda environment: environment.torch,
+    "timm": lambda environment: environment.timm,
+    "python": lambda environment: environment.python,
+    "platform": lambda environment: environment.platform,
+    "code": lambda environment: (environment.code or "not recorded")[:16],
+    "git commit": lambda environment: environment.git_commit or "none",
+}
+COMPARED_BY = ("device", "threads", "attention kernel", "sasa", "torch", "timm", "code")
+"""Fields that must agree before runs are compared without a warning; the data fingerprint must, too."""
+
+
+class Conditions(NamedTuple):
+    """What runs must have in common to be averaged; threads change only the last bits and are not among it."""
+
+    device: str
+    sasa: str
+    torch: str
+    timm: str
+    code: str
+    """Fingerprint of the code; the git commit of records that have none."""
+    kernel: str
+    data: str
+    backends: str
+
+
+TITLES = Conditions("device", "sasa", "torch", "timm", "code", "attention kernel", "data", "attention backend")
+OF_THE_MACHINE = ("device", "sasa", "torch", "timm", "code", "kernel")
+"""What cells must have in common to be compared: images and backends may follow from what makes them differ."""
+
+
+def conditions_of(record: RunRecord) -> Conditions | None:
+    """None where the record does not say."""
+    environment = record.environment
+    if environment is None:
+        return None
+    backends = sorted(environment.backends.items())
+    names = sorted(set(environment.backends.values()))
+    # One backend in all layers is the rule; where layers differ, which has which matters.
+    backend = ", ".join(f"{layer} {name}" for layer, name in backends) if len(names) > 1 else "".join(names)
+    return Conditions(
+        device=environment.device,
+        sasa=environment.sasa,
+        torch=environment.torch,
+        timm=environment.timm,
+        code=(environment.code or environment.git_commit or "none")[:SHOWN_DIGITS],
+        kernel=environment.kernel or "none",
+        data=record.data.sha256[:SHOWN_DIGITS] if record.data else "none",
+        backends=backend or "none",
+    )
+
+
+def comparable(first: RunRecord, second: RunRecord) -> bool:
+    """Whether the accuracies of runs of different cells may be compared: same machinery, same test set."""
+    tests = [(record.data.name, record.data.test, record.data.classes) for record in (first, second) if record.data]
+    machinery = [
+        None if found is None else tuple(getattr(found, field) for field in OF_THE_MACHINE)
+        for found in map(conditions_of, (first, second))
+    ]
+    return len(set(tests)) <= 1 and machinery[0] == machinery[1]
+
+
+def fields_that_differ(found: Iterable[Conditions | None]) -> tuple[str, ...]:
+    """The names of the fields in which these conditions differ, in order."""
+    distinct = set(found)
+    known = [conditions for conditions in distinct if conditions is not None]
+    if len(distinct) < 2:
+        return ()
+    if len(known) < 2:
+        return ("device",)  # some records say nothing at all
+    return tuple(field for field in Conditions._fields if len({getattr(each, field) for each in known}) > 1)
+
+
+def conditions_text(conditions: Conditions | None, fields: Sequence[str]) -> str:
+    """`torch 2.14.0, device cuda`: those of the fields that tell runs apart."""
+    if conditions is None:
+        return "conditions not recorded"
+    return ", ".join(f"{getattr(TITLES, field)} {getattr(conditions, field)}" for field in fields)
+
+
+def environment_values(runs: Iterable[Run]) -> dict[str, dict[str, int]]:
+    """By field of the environment and of the data: each value that occurs and in how many finished runs."""
+    fields: dict[str, dict[str, int]] = {}
+    for run in runs:
+        if run.status != "done" or run.record is None:
+            continue
+        values: dict[str, str] = {}
+        environment, data = run.record.environment, run.record.data
+        if environment is not None:
+            values |= {field: read(environment) for field, read in ENVIRONMENT_FIELDS.items()}
+        if data is not None:
+            values["data"] = f"{data.name}, {data.train:,} train, {data.val:,} val, {data.test:,} test images"
+            values["data fingerprint"] = data.sha256[:16]
+        for field, value in values.items():
+            counts = fields.setdefault(field, {})
+            counts[value] = counts.get(value, 0) + 1
+    return fields
+
+
+def counted(values: Mapping[str, int]) -> str:
+    """`2.14.0 (1 run), 2.15.0 (14 runs)`; a value that all have stands alone."""
+    if len(values) == 1:
+        return next(iter(values))
+    return ", ".join(f"{value} ({count} run{'' if count == 1 else 's'})" for value, count in sorted(values.items()))
+
+
+def differences(runs: Iterable[Run]) -> list[str]:
+    """What differs between finished runs although their numbers depend on it, one sentence for each field."""
+    fields = environment_values(runs)
+    # Without fingerprints of the code, commits stand for it.
+    code = "git commit" if "not recorded" in fields.get("code", {}) else "code"
+    compared = {code if field == "code" else field for field in (*COMPARED_BY, "data fingerprint")}
+    return [
+        f"Runs differ in {field}: {counted(values)}."
+        for field, values in fields.items()
+        if field in compared and len(values) > 1
+    ]
+
+
+def fallbacks(runs: Iterable[Run]) -> list[str]:
+    """In how many finished runs attention fell back to a slower backend and why, one sentence for each reason."""
+    found: Counter[tuple[str, str]] = Counter()
+    for run in runs:
+        if run.status == "done" and run.record is not None and run.record.environment is not None:
+            found.update(run.record.environment.refused.items())
+    return [
+        f"In {count} run{'' if count == 1 else 's'} attention fell back to a slower backend, because {name!r} did not "
+        f"run there: {why}."
+        for (name, why), count in sorted(found.items())
+    ]

@@ -1,0 +1,1 @@
+"""From evidence to tables, figures and sentences."""

@@ -1,0 +1,179 @@
+"""What a report says and in which order: from one or several experiments to a `Document`."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from sasa_cli.rendering.document import Block, Document, Figure, Link, LinkedTable, Note, Notes, Section
+from sasa_cli.rendering.table import Column
+from sasa_cli.reporting.evidence.cells import Cell
+from sasa_cli.reporting.evidence.conditions import TITLES, differences, environment_values, fallbacks
+from sasa_cli.reporting.evidence.material import Material, Part
+from sasa_cli.reporting.evidence.results import Run
+from sasa_cli.reporting.pages.difference_tables import Against, all_families, family_table, seeds_table
+from sasa_cli.reporting.pages.paper_rows import paper_comparison
+from sasa_cli.reporting.pages.reading import about_differences, headline, how_to_read
+from sasa_cli.reporting.pages.tables import (
+    Filled,
+    assemble,
+    cost_table,
+    environment_table,
+    results_table,
+    runs_table,
+    unfinished_table,
+)
+from sasa_cli.reporting.pages.verdict_tables import findings
+
+ACCURACY_TITLE = "Top-1 accuracy (%), mean ± 95 % interval over seeds, with parameters and FLOPs"
+COST_TITLE = "Cost: counts are exact; time, images per second and peak memory are means over runs"
+RUNS_TITLE = "Runs, with top-1 accuracy (%); each leads to its folder"
+SEEDS_TITLE = "Half-width of the interval of test top-1 (last epoch) in points, now and expected with one more seed"
+
+
+def compose(material: Material, figures: Sequence[Figure]) -> Document:
+    """The report; a section that would be empty is left out."""
+    cells = material.cells
+    trained = any(cell.records for cell in cells)
+    groups = all_families(material)
+    sections: list[tuple[str, Sequence[Block]]] = [
+        ("Findings", findings(material.verdicts) if trained else []),
+        ("Caveats", _caveats(material)),
+        ("Experiments", [_experiments(material.parts)] if material.joint else []),
+        ("Accuracy", [_accuracy(material, part) for part in material.parts if part.cells]),
+        ("Differences", _differences(material, groups)),
+        ("Figures", figures),
+        ("Cost", [cost_table(cells, COST_TITLE)] if cells else []),
+        ("Measured against the paper", paper_comparison(cells)),
+        ("Runs", _runs(cells, material.outside)),
+        ("Setup", _setup(material)),
+        ("How to read the numbers", [how_to_read(cells)]),
+    ]
+    names = [part.name for part in material.parts]
+    return Document(
+        kind="Results of several experiments" if material.joint else "Results of an experiment",
+        title=", ".join(names),
+        description="" if material.joint else material.parts[0].results.description,
+        finding=" ".join(
+            f"{group.part.name}: {sentence}" if material.joint else sentence
+            for group in groups
+            if (sentence := headline(group))
+        ),
+        facts=_facts(material),
+        sections=tuple(Section(title, tuple(blocks)) for title, blocks in sections if blocks),
+    )
+
+
+def caveats(material: Material) -> list[str]:
+    """What makes the numbers incomplete or not quite comparable, one sentence each."""
+    runs = material.runs
+    waiting = Counter(run.status for run in runs if run.status != "done")
+    sentences = []
+    if waiting:
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(waiting.items()))
+        sentences.append(f"{waiting.total()} of {len(runs)} runs have no final numbers: {counts}.")
+    sentences += [*_split(material.cells), *differences(runs), *fallbacks(runs)]
+    if material.outside:
+        sentences.append(
+            f"{len(material.outside)} runs belong to no cell of the plan and are listed apart; no mean includes them."
+        )
+    if material.doubled:
+        sentences.append(f"{material.doubled} runs stand in several experiments and count once.")
+    if material.deviating:
+        sentences.append(
+            f"{material.deviating} of them have another accuracy than the one that counts, with the same spec and "
+            "seed under the same conditions."
+        )
+    return sentences
+
+
+def _split(cells: Sequence[Cell]) -> list[str]:
+    """Which specs were trained in more than one way."""
+    specs: dict[tuple[str, ...], list[str]] = {}
+    for cell in cells:
+        if cell.split_by:
+            specs.setdefault(cell.split_by, []).append(cell.label)
+    return [
+        f"Runs of the same spec were trained with another {' and '.join(getattr(TITLES, field) for field in fields)}. "
+        f"They are not averaged; each kind is a cell of its own: {', '.join(labels)}."
+        for fields, labels in specs.items()
+    ]
+
+
+def _caveats(material: Material) -> list[Block]:
+    notes = [Note(sentence) for sentence in caveats(material)]
+    notes += [
+        Note(str(problem), Link("run folder", problem.url) if problem.url else None) for problem in material.problems
+    ]
+    return [Notes(tuple(notes), warning=True)] if notes else []
+
+
+def _accuracy(material: Material, part: Part) -> LinkedTable:
+    return results_table(part.cells, part.axes, _of(material, part) + ACCURACY_TITLE)
+
+
+def _differences(material: Material, groups: Sequence[Against]) -> list[Block]:
+    """Each experiment's families, and what one more seed would give."""
+    blocks: list[Block] = []
+    for group in groups:
+        before = _of(material, group.part)
+        blocks += [family_table(name, family, before) for name, family in group.families]
+    if not blocks:
+        return []
+    blocks.append(about_differences(groups))
+    blocks += [
+        seeds_table(group.part.cells, _of(material, group.part) + SEEDS_TITLE) for group in groups if group.families
+    ]
+    return blocks
+
+
+def _of(material: Material, part: Part) -> str:
+    """In front of a title where there are several experiments."""
+    return f"{part.name}. " if material.joint else ""
+
+
+def _experiments(parts: Sequence[Part]) -> LinkedTable:
+    """A row for each experiment that leads to its own report, where its figures are."""
+    runs = [part.results.runs for part in parts]
+    columns: list[Filled] = [
+        (Column("Experiment", "left"), [part.name for part in parts]),
+        (Column("Cells"), [str(len(part.cells)) for part in parts]),
+        (Column("Runs done"), [f"{sum(run.status == 'done' for run in each)} of {len(each)}" for each in runs]),
+        (Column("What it asks", "left"), [part.results.description or "–" for part in parts]),
+    ]
+    links = {(row, 0): (Link(part.name, f"{part.home}/report/"),) for row, part in enumerate(parts)}
+    return LinkedTable(assemble("Experiments; each leads to its own report, with its figures", columns), links)
+
+
+def _runs(cells: Sequence[Cell], outside: Sequence[Run]) -> list[Block]:
+    runs = [run for cell in cells for run in cell.runs]
+    blocks: list[Block] = []
+    if any(run.status != "done" for run in (*runs, *outside)):
+        blocks.append(unfinished_table((*runs, *outside), "Runs without final numbers"))
+    if runs:
+        blocks.append(runs_table(runs, RUNS_TITLE))
+    if outside:
+        blocks.append(runs_table(outside, "Runs outside the plan, with top-1 accuracy (%)"))
+    return blocks
+
+
+def _setup(material: Material) -> list[Block]:
+    table = environment_table(material.runs, "What the finished runs were trained with")
+    return [table] if table.table.rows else []
+
+
+def _facts(material: Material) -> tuple[tuple[str, str], ...]:
+    runs = material.runs
+    done = sum(run.status == "done" for run in runs)
+    seeds = sorted({run.identity.seed for run in runs})
+    facts = [
+        *([("Experiments", str(len(material.parts)))] if material.joint else []),
+        ("Cells", str(len(material.cells))),
+        ("Seeds", ", ".join(map(str, seeds))),
+        ("Runs done", f"{done} of {len(runs)}"),
+    ]
+    environment = environment_values(runs)
+    facts += [
+        (title, "; ".join(sorted(environment[field])))
+        for title, field in (("Data", "data"), ("Device", "device name"))
+        if field in environment
+    ]
+    return tuple(facts)

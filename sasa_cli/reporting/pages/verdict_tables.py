@@ -1,0 +1,176 @@
+"""Verdicts on the paper's claims: as sentences, as a table of the pairs behind them, and unrounded for programs."""
+
+from collections.abc import Sequence
+
+from sasa_cli.counting.count_tables import format_count
+from sasa_cli.rendering.document import Block, LinkedTable, Note, Notes
+from sasa_cli.rendering.numbers import data_column, p_text, points
+from sasa_cli.rendering.table import Column, Table
+from sasa_cli.reporting.evidence.comparisons import Comparison
+from sasa_cli.reporting.evidence.verdicts import RULE, PairVerdict, Verdict
+from sasa_cli.reporting.pages.intervals import signed_interval
+from sasa_cli.reporting.pages.tables import Filled, assemble
+
+FINDINGS_TITLE = "The paper's claims in these runs: test top-1 (last epoch) in points, paired by seed"
+PAIRS_TITLE = "The pairs behind the verdicts: first minus second, test top-1 (last epoch) in points, paired by seed"
+
+
+def findings(verdicts: Sequence[Verdict]) -> list[Block]:
+    """Verdicts with their numbers, those that were not tested in one line; nothing where no run has finished."""
+    tested = [verdict for verdict in verdicts if verdict.ruling != "not tested"]
+    untested = [verdict for verdict in verdicts if verdict.ruling == "not tested"]
+    notes = [
+        Note(
+            f"{verdict.claim.text.rstrip('.')} ({verdict.claim.source}). {_evidence(verdict)}",
+            lead=verdict.ruling.capitalize(),
+        )
+        for verdict in tested
+    ]
+    for reason in dict.fromkeys(verdict.why_not for verdict in untested):
+        topics = [
+            f"{verdict.claim.topic} ({verdict.claim.source})" for verdict in untested if verdict.why_not == reason
+        ]
+        notes.append(Note(f"{reason[0].upper()}{reason[1:]}: {'; '.join(topics)}.", lead="Not tested"))
+    blocks: list[Block] = [Notes(tuple(notes))]
+    if any(verdict.pairs for verdict in verdicts):
+        blocks += [pairs_table(verdicts), Notes(tuple(map(Note, RULE)))]
+    return blocks
+
+
+def pairs_table(verdicts: Sequence[Verdict]) -> LinkedTable:
+    """A row for each pair of cells that a claim was tested with."""
+    rows = [(verdict, pair) for verdict in verdicts for pair in verdict.pairs]
+    items = [pair.comparison for _, pair in rows]
+    columns: list[Filled] = [
+        (Column("Claim", "left"), [verdict.claim.name for verdict, _ in rows]),
+        (Column("First", "left"), [item.first.label for item in items]),
+        (Column("Second", "left"), [item.second.label for item in items]),
+        (Column("n"), [str(item.n) for item in items]),
+        (Column("Difference"), [signed_interval(item.difference) for item in items]),
+        (Column("p (Holm)"), [p_text(pair.p_holm) for _, pair in rows]),
+        (Column("Could show"), [points(item.detectable()) for item in items]),
+        (Column("… corrected"), [points(item.detectable(corrected=True)) for item in items]),
+        (Column("Speaks", "left"), [_speaks(verdict, pair) for verdict, pair in rows]),
+    ]
+    return LinkedTable(assemble(PAIRS_TITLE, columns))
+
+
+def findings_table(verdicts: Sequence[Verdict]) -> Table:
+    """A row for each claim, for paper."""
+    columns: list[Filled] = [
+        (Column("Claim", "left", sentences=True), [verdict.claim.text for verdict in verdicts]),
+        (Column("Paper", "left"), [verdict.claim.source for verdict in verdicts]),
+        (Column("Verdict", "left"), [verdict.ruling for verdict in verdicts]),
+        (Column("Evidence", "left", sentences=True), [_evidence(verdict) for verdict in verdicts]),
+    ]
+    return assemble(FINDINGS_TITLE, columns)
+
+
+def rulings_table(name: str, verdicts: Sequence[Verdict]) -> Table:
+    """For the terminal: the claims that were tested, and how many pairs of cells speak for and against each."""
+    tested = [verdict for verdict in verdicts if verdict.ruling != "not tested"]
+    columns: list[Filled] = [
+        (Column("Claim about", "left"), [verdict.claim.topic for verdict in tested]),
+        (Column("Verdict", "left"), [verdict.ruling for verdict in tested]),
+        (Column("Pairs for"), [str(verdict.count("for")) for verdict in tested]),
+        (Column("Against"), [str(verdict.count("against")) for verdict in tested]),
+        (Column("Neither"), [str(verdict.count("open")) for verdict in tested]),
+    ]
+    return assemble(f"{name}: what the runs say about the paper's claims", columns)
+
+
+def findings_data(verdicts: Sequence[Verdict]) -> Table:
+    """A row for each pair of each claim; a claim without pairs has one row, too."""
+    rows: list[tuple[Verdict, PairVerdict | None]] = [
+        (verdict, pair) for verdict in verdicts for pair in (verdict.pairs or (None,))
+    ]
+    items = [pair.comparison if pair else None for _, pair in rows]
+    found = [item.difference if item else None for item in items]
+    columns: list[Filled] = [
+        data_column("claim", [verdict.claim.name for verdict, _ in rows]),
+        data_column("source", [verdict.claim.source for verdict, _ in rows]),
+        data_column("verdict", [verdict.ruling for verdict, _ in rows]),
+        data_column("test", [verdict.claim.test for verdict, _ in rows]),
+        data_column("margin", [verdict.claim.margin for verdict, _ in rows]),
+        data_column("first", [item.first.label if item else None for item in items]),
+        data_column("second", [item.second.label if item else None for item in items]),
+        data_column("outcome", [pair.outcome if pair else None for _, pair in rows]),
+        data_column("n", [item.n if item else None for item in items]),
+        data_column("difference", [each.mean if each else None for each in found]),
+        data_column("half_width", [each.half_width if each else None for each in found]),
+        data_column("p_holm", [pair.p_holm if pair else None for _, pair in rows]),
+        data_column("corrected_for", [item.family if item else None for item in items]),
+        data_column("detectable", [item.detectable() if item else None for item in items]),
+        data_column("detectable_corrected", [item.detectable(corrected=True) if item else None for item in items]),
+        *(
+            data_column(f"{name}_{which}", [getattr(getattr(item, which), name) if item else None for item in items])
+            for name in ("params", "macs")
+            for which in ("first", "second")
+        ),
+    ]
+    return assemble("findings", columns)
+
+
+def _evidence(verdict: Verdict) -> str:
+    """How many pairs speak for and against, and the numbers of the clearest."""
+    if verdict.ruling == "not tested":
+        return f"{verdict.why_not[0].upper()}{verdict.why_not[1:]}."
+    count = len(verdict.pairs)
+    sentences = [
+        f"Of {count} pair{'' if count == 1 else 's'}, {verdict.count('for')} for it and "
+        f"{verdict.count('against')} against it."
+    ]
+    costly = [pair for pair in verdict.pairs if pair.fewer is False]
+    if costly:
+        first, second = _counts(verdict, costly[0].comparison)
+        sentences.append(
+            f"{len(costly)} for {'its' if len(costly) == 1 else 'their'} count, whatever the accuracy: "
+            f"{costly[0].comparison.first.label} has {first}, {costly[0].comparison.second.label} {second}."
+        )
+    clearest = verdict.clearest
+    if clearest is not None and len(costly) < count:
+        item = clearest.comparison
+        which = "" if count == 1 else "The clearest: "
+        sentences.append(
+            f"{which}{item.first.label} minus {item.second.label} {signed_interval(item.difference)} points, "
+            f"n = {item.n}, Holm-corrected p {_equals(clearest.p_holm)}."
+        )
+        if verdict.ruling == "not distinguishable":
+            sentences.append(_could_show([pair.comparison for pair in verdict.pairs if pair.comparison.tested]))
+    return " ".join(sentences)
+
+
+def _could_show(items: Sequence[Comparison]) -> str:
+    """The smallest differences that would have been found, over all pairs: the clearest has the least spread."""
+    alone, corrected = (_range([item.detectable(corrected=each) for item in items]) for each in (False, True))
+    if len(items) == 1:
+        return f"These seeds could have shown {alone} points."
+    return f"These seeds could have shown {alone} points in a pair by itself, {corrected} after correction."
+
+
+def _range(values: Sequence[float | None]) -> str:
+    texts = [points(find(value for value in values if value is not None)) for find in (min, max)]
+    return " to ".join(dict.fromkeys(texts))
+
+
+def _equals(p_value: float | None) -> str:
+    text = p_text(p_value)
+    return text.replace("<", "< ") if text.startswith("<") else f"= {text}"
+
+
+def _speaks(verdict: Verdict, pair: PairVerdict) -> str:
+    """`for`, `against: not fewer (12.60 M against 11.70 M)`, `nothing can be said`."""
+    texts = {"open": "neither", "untested": pair.comparison.verdict}
+    text = texts.get(pair.outcome, pair.outcome)
+    if pair.fewer is None:
+        return text
+    first, second = _counts(verdict, pair.comparison)
+    return f"{text}: {'fewer' if pair.fewer else 'not fewer'} ({first} against {second})"
+
+
+def _counts(verdict: Verdict, item: Comparison) -> tuple[str, str]:
+    """What the claim is about, of both cells."""
+    assert verdict.claim.fewer is not None
+    first, second = (getattr(cell, verdict.claim.fewer) for cell in (item.first, item.second))
+    factor = 2 if verdict.claim.fewer == "macs" else 1
+    return format_count(factor * first), format_count(factor * second)

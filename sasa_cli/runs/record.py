@@ -1,0 +1,165 @@
+"""`record.json`: what is kept of a run, as plain data, so that reports need no torch.
+
+Run folders are the truth: whatever else is shown about an experiment is derived from them.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sasa_cli.errors import RunError
+from sasa_cli.runs.files import write_text
+from sasa_cli.runs.paths import RunPaths
+
+RecordedStatus = Literal["running", "done", "failed", "interrupted"]
+
+
+class Stored(BaseModel):
+    """Base of all parts of a record: immutable and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+P = TypeVar("P", bound=Stored)
+
+
+class Scores(Stored):
+    """One evaluation of one set of weights on one split."""
+
+    loss: float
+    top1: float
+    """Per cent of images whose class is ranked first."""
+    top5: float
+
+
+class Evaluation(Stored):
+    """The scores after one epoch, of the trained weights and of their moving average (absent without EMA)."""
+
+    epoch: int
+    """Counted from 1."""
+    raw: Scores
+    ema: Scores | None = None
+
+    @property
+    def reported(self) -> Scores:
+        """EMA where there is one: the weights that the best epoch is chosen by."""
+        return self.ema or self.raw
+
+
+class Metrics(Stored):
+    """Scores at the last epoch and at the best, which is chosen on val; test is looked at once, at the end."""
+
+    val_last: Evaluation
+    val_best: Evaluation
+    test_last: Evaluation
+    test_best: Evaluation
+
+
+class Failure(Stored):
+    """Why a run failed."""
+
+    kind: str
+    message: str
+    traceback: str
+    epoch: int | None = None
+    step: int | None = None
+
+
+class Environment(Stored):
+    """What the numbers came from besides the spec."""
+
+    sasa: str
+    python: str
+    torch: str
+    timm: str
+    platform: str
+    device: str
+    """cpu or cuda."""
+    device_name: str
+    threads: int
+    dtype: str
+    git_commit: str | None
+    """Commit of the working folder, `+changes` where files differed from it; None outside a repository."""
+    code: str | None = None
+    """SHA-256 over the sources that numbers come from (attention, models, data, training); None in older records."""
+    kernel: str | None = None
+    """Instruction set of the compiled attention kernel for the CPU; None where there is none."""
+    allocator: str | None = None
+    """How the C library's allocator was set; None on a GPU, and in older records."""
+    backends: dict[str, str]
+    """Attention backend by layer, as chosen for this run."""
+    refused: dict[str, str] = {}
+    """Attention backends that are preferred to the chosen ones for some layer, and why they did not run."""
+
+
+class DataFingerprint(Stored):
+    """Which images: two runs may be compared when these are equal."""
+
+    name: str
+    sha256: str
+    """Over the bytes of images and labels (or names and sizes of files) and the split."""
+    train: int
+    val: int
+    test: int
+    classes: int
+
+
+class RunRecord(Stored):
+    """`record.json`: all that a report needs to know about a run."""
+
+    schema_version: Literal[1] = 1
+    status: RecordedStatus
+    """What the run last said of itself; `state_of` says how far it is."""
+    run_id: str
+    experiment: str
+    label: str
+    cell: dict[str, Any]
+    cell_hash: str
+    seed: int
+    started: str
+    """UTC, ISO 8601."""
+    params: int
+    macs: int
+    macs_executed: int
+    epochs_done: int = 0
+    seconds: float = 0.0
+    """Training and evaluation, over all sessions of a resumed run."""
+    images_per_second: float | None = None
+    """Training images over training seconds."""
+    peak_memory_mib: float | None = None
+    metrics: Metrics | None = None
+    data: DataFingerprint | None = None
+    environment: Environment | None = None
+    error: Failure | None = None
+
+
+def read_stored(file: Path, schema: type[P]) -> P | None:
+    """The part stored as JSON in `file`, or None where there is no such file. Raises `RunError` where it is broken."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{file}: cannot be read: {error}") from error
+    try:
+        return schema.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"{part}: " for part in first["loc"])
+        raise RunError(f"{file}: broken, no valid {schema.__name__}: {where}{first['msg']}") from error
+
+
+def write_stored(file: Path, stored: Stored) -> None:
+    """Store `stored` as JSON. Raises `RunError`."""
+    write_text(file, stored.model_dump_json(indent=2) + "\n")
+
+
+def write_record(paths: RunPaths, record: RunRecord) -> None:
+    """Write `record.json`. Raises `RunError`."""
+    write_stored(paths.record, record)
+
+
+def read_record(paths: RunPaths) -> RunRecord | None:
+    """The record of a run, or None where there is none. Raises `RunError` where it is broken."""
+    return read_stored(paths.record, RunRecord)

@@ -1,0 +1,136 @@
+"""Axes x seeds to runs: how many, which, and how they are called."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sasa_cli.errors import SpecError
+from sasa_cli.experiment.file import load_experiment
+from sasa_cli.experiment.sweep import base_run, expand_sweep
+
+ROOT = Path(__file__).parents[2]
+PLACEMENTS = ["CCCC", "CCCA", "CCAA", "CAAA", "AAAA"]
+
+
+def expand(*assignments: str):
+    return expand_sweep(load_experiment("demo", assignments))
+
+
+def test_the_demo_has_each_net_once():
+    runs = expand()
+    assert len(runs) == 2 * (1 + 4 * 2)  # convolution alone has no spatial extent
+    assert len({run.run_id for run in runs}) == len(runs)
+    assert [run.seed for run in runs] == [0] * 9 + [1] * 9
+    assert runs[0].label == "CCCC"
+    assert runs[0].cell == {"model.stages": "CCCC"}
+    assert runs[1].run_id.startswith("k3-CCCA-s0-")
+
+
+@given(
+    stages=st.lists(st.sampled_from(PLACEMENTS), min_size=1, max_size=5, unique=True),
+    extents=st.lists(st.sampled_from([1, 3, 5, 7, 11]), min_size=1, max_size=3, unique=True),
+    seeds=st.lists(st.integers(0, 9), min_size=1, max_size=3, unique=True),
+)
+def test_axes_multiply(stages, extents, seeds):
+    runs = expand(f"sweep={{model.stages: {stages}, model.attention.spatial_extent: {extents}}}", f"seeds={seeds}")
+    cells = sum(1 if placement == "CCCC" else len(extents) for placement in stages)
+    assert len(runs) == cells * len(seeds)
+    assert len({run.run_id for run in runs}) == len(runs)
+    assert len({run.cell_hash for run in runs}) == cells
+    assert {run.seed for run in runs} == set(seeds)
+
+
+def test_a_longer_axis_leaves_the_other_runs_as_they_are():
+    before = {run.run_id for run in expand()}
+    longer = {
+        run.run_id
+        for run in expand(
+            f"sweep={{model.stages: {[*PLACEMENTS, 'ACCC']}, model.attention.spatial_extent: [3, 7, 11]}}"
+        )
+    }
+    assert before < longer
+
+
+def test_settings_of_runs_differ_where_their_cells_do():
+    first, second = (expand(f"sweep={{model.stages: [{stages}]}}")[0] for stages in ("CCAA", "CCCA"))
+    settings = first.settings()
+    assert (settings["model.stages"], settings["model.attention.heads"]) == ("CCAA", 4)
+    assert {key for key, value in second.settings().items() if value != settings[key]} == {"model.stages"}
+    assert not {"data.root", "recipe.workers"} & settings.keys()
+
+
+def test_named_cells():
+    cells = "[{name: conv, model.stages: CCCC}, {name: wide, model.stages: AAAA, model.width: 0.5}]"
+    runs = expand(f"sweep={cells}", "seeds=[0]")
+    assert [run.label for run in runs] == ["conv", "wide"]
+    assert runs[1].cell == {"model.stages": "AAAA", "model.width": 0.5}
+    mixed = expand(f"sweep={{variant: {cells}, model.attention.spatial_extent: [3, 5]}}", "seeds=[0]")
+    assert [run.label for run in mixed] == ["conv", "k3-wide", "k5-wide"]
+
+
+def test_train_is_a_run_of_the_sweep_where_the_sweep_has_it():
+    swept = {run.run_id for run in expand()}
+    assert base_run(load_experiment("demo"), None).run_id in swept
+    assert base_run(load_experiment("demo", ["model.stages=CCCC"]), 1).run_id in swept
+    assert base_run(load_experiment("demo", ["recipe.epochs=1"]), 1).run_id not in swept
+    assert base_run(load_experiment("demo"), 7).label == "k7-AAAA"
+
+
+def test_what_does_not_change_the_numbers_does_not_change_the_run():
+    name = base_run(load_experiment("demo"), 0).run_id
+    assert base_run(load_experiment("demo", ["data.root=/elsewhere", "recipe.workers=3"]), 0).run_id == name
+    for change in ("recipe.lr=0.3", "model.attention.border=mask", "data.val_fraction=0.2", "model.width=0.5"):
+        assert base_run(load_experiment("demo", [change]), 0).run_id != name
+
+
+def test_the_committed_results_keep_their_names():
+    """Settings that joined later must not change the names of runs that were trained without them."""
+    assert {run.run_id for run in expand()} == {folder.name for folder in (ROOT / "results/demo/runs").iterdir()}
+
+
+def test_lr_for_another_batch_size_is_the_run_of_the_lr_that_it_gives():
+    plain = base_run(load_experiment("demo", ["recipe.lr=0.1"]), 0)
+    scaled = base_run(load_experiment("demo", ["recipe.lr=1.6", "recipe.lr_batch_size=512"]), 0)  # 1.6 x 32 / 512
+    assert scaled == plain
+    runs = expand("recipe.lr_batch_size=64", "sweep={recipe.batch_size: [32, 64, 128]}", "seeds=[0]")
+    assert [run.recipe.lr for run in runs] == [0.1, 0.2, 0.4]
+
+
+def test_the_place_of_the_pool_matters_where_attention_has_one():
+    axes = "{model.stages: [CCCC, ACCC, CCCA], model.attention.pool: [after, before]}"
+    runs = expand(f"sweep={axes}", "seeds=[0]")
+    assert [run.label for run in runs] == ["CCCC", "ACCC", "CCCA-pool-after", "CCCA-pool-before"]
+    assert runs[1].cell == {"model.stages": "ACCC"}
+    stem = expand("model.stages=ACCC", "model.stem=attention", "sweep={model.attention.pool: [after, before]}")
+    assert {run.model.attention.pool for run in stem} == {"after"}
+
+
+def test_a_key_cannot_be_set_and_swept():
+    with pytest.raises(SpecError, match="is an axis of the sweep"):
+        expand("model.stages=AAAA")
+
+
+def test_other_axes_are_part_of_the_label():
+    runs = expand("sweep={model.attention.position: [relative, none], model.width: [0.25]}", "seeds=[0]")
+    assert [run.label for run in runs] == ["position-relative-width-0.25", "position-none-width-0.25"]
+
+
+def test_values_that_read_alike_get_different_labels():
+    runs = expand("sweep={model.stem: [{kind: attention, heads: 4}, {heads: 4, kind: attention, values: plain}]}")
+    assert len({run.label for run in runs}) == 2
+
+
+def test_an_attention_stem_keeps_the_settings_that_it_follows():
+    axes = "{model.attention.position: [relative, none], model.attention.spatial_extent: [3, 7]}"
+    runs = expand("model.stages=CCCC", "model.stem=attention", f"sweep={axes}", "seeds=[0]")
+    assert [run.cell for run in runs] == [{"model.attention.position": position} for position in ("relative", "none")]
+    content = expand("model.stages=CCCC", "model.stem=attention", "model.attention.content=false", "sweep={}")
+    assert content[0].model.attention.content is False
+
+
+def test_without_a_sweep_a_run_is_called_by_placement_and_extent():
+    (run,) = expand("sweep={}", "seeds=[3]")
+    assert run.run_id.startswith("k7-AAAA-s3-")
+    assert base_run(load_experiment("demo", ["sweep={}"]), 3) == run
