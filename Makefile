@@ -2,8 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Not results/ itself: the runs that are committed there would count as done.
-RESULTS ?= results/local
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all check format bench bench-gpu clean
@@ -12,9 +10,9 @@ help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 demo: $(VENV)/installed  ## train the demo ablation on the built-in images and print its report
-	$(BIN)/sasa sweep demo --out $(RESULTS)
-	$(BIN)/sasa report $(RESULTS)/demo
-	@echo "Open $(RESULTS)/demo/report/report.html in a browser."
+	$(BIN)/sasa sweep demo
+	$(BIN)/sasa report results/demo
+	@echo "Open results/demo/report/report.html in a browser."
 
 test: $(VENV)/installed-dev  ## run the tests but the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow"
@@ -33,10 +31,10 @@ format: $(VENV)/installed-dev  ## format the code and sort its imports
 	$(BIN)/ruff format .
 
 bench: $(VENV)/installed  ## time attention against the convolution that it replaces, on this machine
-	$(BIN)/sasa bench --out $(RESULTS)
+	$(BIN)/sasa bench
 
 bench-gpu: $(VENV)/installed  ## check and time attention on a CUDA device, next to convolution
-	$(BIN)/python -m sasa_cli.bench.gpu --out $(RESULTS)
+	$(BIN)/python -m sasa_cli.bench.gpu --out results
 
 clean:  ## remove what the targets made, but no results
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
@@ -51,3 +49,7 @@ $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@ $(VENV)/installed
+
+$(VENV)/installed-ci: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[ci]'
+	touch $@ $(VENV)/installed-dev $(VENV)/installed

@@ -87,7 +87,9 @@ def test_what_does_not_change_the_numbers_does_not_change_the_run():
 
 def test_the_committed_results_keep_their_names():
     """Settings that joined later must not change the names of runs that were trained without them."""
-    assert {run.run_id for run in expand()} == {folder.name for folder in (ROOT / "results/demo/runs").iterdir()}
+    assert {run.run_id for run in expand()} == {
+        folder.name for folder in (ROOT / "results/published/demo/runs").iterdir()
+    }
 
 
 def test_lr_for_another_batch_size_is_the_run_of_the_lr_that_it_gives():

@@ -76,7 +76,7 @@ def test_each_gpu_gets_a_run():
 
 
 def test_what_remains(specs: list[RunSpec]):
-    states = [RunState("failed"), RunState("missing")]
+    states = [RunState("failed"), RunState("interrupted")]
     assert remaining(specs, states, retry_failed=True) == specs
     assert remaining(specs, states, retry_failed=False) == specs[1:]
     assert remaining(specs, [RunState("done"), RunState("running")], retry_failed=True) == []
@@ -88,7 +88,7 @@ def test_a_death_without_a_word_is_recorded(specs: list[RunSpec], tmp_path: Path
     done = read_record(job.paths)
     assert done is not None
     job.paths.record.write_text(done.model_copy(update={"status": "running", "metrics": None}).model_dump_json())
-    assert state_of(job.paths).status == "missing"
+    assert state_of(job.paths).status == "interrupted"
     state = outcome(job.paths, None, "the process died with exit code -9")
     assert (state.status, state.note) == ("failed", "the process died with exit code -9")
     assert "exit code -9" in state_of(job.paths).note

@@ -43,7 +43,7 @@ def test_only_finished_runs_count(make_experiment: Maker) -> None:
     write_text(experiment.paths.run(broken.run_id).record, "not json")
     experiment.stop(interrupted, status="interrupted")
     (cell,) = cells_of(read_results(experiment.paths))
-    assert [run.status for run in cell.runs] == ["done", "failed", "unreadable", "missing", "interrupted"]
+    assert [run.status for run in cell.runs] == ["done", "failed", "failed", "missing", "interrupted"]
     assert cell.top1(HEADLINE) == Measure(80.0, None, 1)
 
 

@@ -29,7 +29,7 @@ def test_states_of_unfinished_runs(make_experiment: Maker) -> None:
         "CCCA/0": ("failed", "RunError: loss is nan (epoch 2, step 17)"),
         "CCAA/0": ("interrupted", "after 2 epochs"),
         "CAAA/0": ("interrupted", "after 1 epoch"),  # says running, but no process holds it
-        "AAAA/0": ("missing", "not trained yet"),
+        "AAAA/0": ("missing", ""),
     }
 
 
@@ -44,12 +44,12 @@ def test_a_locked_run_is_running(make_experiment: Maker) -> None:
     assert found == {"CCCC/0": ("running", "no record yet"), "AAAA/0": ("running", "after 1 epoch")}
 
 
-def test_a_broken_record_of_the_plan_is_unreadable(small: Experiment) -> None:
+def test_a_broken_record_of_the_plan_has_failed(small: Experiment) -> None:
     broken = small.run("k3-CCAA", 1)
     write_text(small.paths.run(broken.run_id).record, '{"status": "do')
     results = read_results(small.paths)
     (problem,) = results.problems
-    assert states(results)["k3-CCAA/1"] == ("unreadable", problem.message)
+    assert states(results)["k3-CCAA/1"] == ("failed", problem.message)
     assert str(problem).startswith(f"runs/{broken.run_id}/record.json: broken")
     assert str(small.paths.folder) not in str(problem)
 
@@ -71,10 +71,10 @@ def test_a_copied_folder_does_not_count_twice(small: Experiment) -> None:
     assert "belongs to the run" in results.problems[0].message
 
 
-def test_done_without_metrics_is_unreadable(small: Experiment) -> None:
+def test_done_without_metrics_has_failed(small: Experiment) -> None:
     small.stop(small.runs[0], status="done")
     results = read_results(small.paths)
-    assert results.runs[0].state == "unreadable"
+    assert results.runs[0].status == "failed"
     assert "no metrics" in results.problems[0].message
 
 
@@ -94,7 +94,7 @@ def test_broken_metrics_cost_the_curve_only(small: Experiment, text: str | None,
     if text is not None:
         write_text(file, text)
     results = read_results(small.paths)
-    assert (results.runs[0].state, results.runs[0].curve) == ("done", ())
+    assert (results.runs[0].status, results.runs[0].curve) == ("done", ())
     assert message in results.problems[0].message
 
 
