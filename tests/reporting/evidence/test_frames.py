@@ -21,11 +21,8 @@ def test_one_row_for_each_run_of_the_plan(small: Experiment) -> None:
     assert list(runs[STAGES]) == [run.cell[STAGES] for run in small.runs]
     assert list(runs.params) == [run.params for run in small.runs]
     row = runs.set_index("run_id").loc[small.runs[0].run_id]
-    assert (row["data.name"], row["recipe.optimizer"], row["environment.device"]) == (
-        "fashion-mnist-mini",
-        "sgd",
-        "cpu",
-    )
+    assert (row["data.name"], row["recipe.optimizer"]) == ("fashion-mnist-mini", "sgd")
+    assert row["environment.device"] == "cpu"
     means = runs.groupby("cell").test_top1_last.mean()
     assert means["CCCC"] == pytest.approx(runs[runs.cell == "CCCC"].test_top1_last.sum() / 2)
 
