@@ -1,14 +1,12 @@
-"""Writes that never leave half a file, and the lock that keeps two processes from training the same run."""
+"""Writes that never leave half a file."""
 
 import contextlib
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from sasa_cli.errors import LockedError, RunError
-from sasa_cli.runs.paths import RunPaths
+from sasa_cli.errors import RunError
 
 
 def make_folder(folder: Path) -> None:
@@ -46,34 +44,3 @@ def write_text(target: Path, text: str) -> None:
     """Write `text` to `target` as a whole or not at all. Raises `RunError`."""
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-@contextlib.contextmanager
-def locked(paths: RunPaths) -> Iterator[None]:
-    """Hold the run's lock; the system lets go of it when the process ends, however it ends.
-
-    Raises `LockedError` where another process holds it.
-    """
-    try:
-        handle = os.open(paths.lock, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise RunError(f"{paths.lock}: cannot be written: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LockedError(f"{paths.folder}: another process is training this run") from error
-        yield
-    finally:
-        os.close(handle)
-
-
-def is_locked(paths: RunPaths) -> bool:
-    """Whether a process is training this run now."""
-    if not paths.lock.exists():
-        return False
-    try:
-        with locked(paths):
-            return False
-    except LockedError:
-        return True

@@ -38,6 +38,11 @@ class RunPaths:
     def lock(self) -> Path:
         return self.folder / ".lock"
 
+    @property
+    def lease(self) -> Path:
+        """Stands in for the lock where the file system has none."""
+        return self.folder / ".lease"
+
 
 @dataclass(frozen=True)
 class ExperimentPaths:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sasa_cli.errors import RunError
-from sasa_cli.runs.files import is_locked
+from sasa_cli.runs.lock import is_locked
 from sasa_cli.runs.paths import RunPaths
 from sasa_cli.runs.record import RunRecord, read_record
 

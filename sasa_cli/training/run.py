@@ -17,7 +17,8 @@ from sasa_cli.counting.macs import count_model
 from sasa_cli.data.catalog import number_of_classes
 from sasa_cli.errors import RunError
 from sasa_cli.experiment.file import run_yaml
-from sasa_cli.runs.files import locked, make_folder, write_text
+from sasa_cli.runs.files import make_folder, write_text
+from sasa_cli.runs.lock import locked
 from sasa_cli.runs.paths import RunPaths
 from sasa_cli.runs.record import RunRecord, read_record
 from sasa_cli.spec import RunSpec

@@ -367,7 +367,7 @@ def test_a_killed_sweep_gives_the_numbers_of_an_undisturbed_one(kill, tiny: Path
 
 
 def test_two_processes_never_train_the_same_run(tiny: Path, out: Path):
-    from sasa_cli.runs.files import locked
+    from sasa_cli.runs.lock import locked
 
     assert sasa("train", tiny, "--out", out).exit_code == 0
     (paths,) = runs_of(out).values()

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from sasa_cli.cli.app import app
 from sasa_cli.reporting.evidence.results import read_results
-from sasa_cli.runs.files import locked
+from sasa_cli.runs.lock import locked
 from sasa_cli.runs.paths import ExperimentPaths
 from sasa_cli.runs.state import RunState, state_of
 

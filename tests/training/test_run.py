@@ -17,7 +17,7 @@ from sasa_cli.data.loaders import Loader
 from sasa_cli.errors import LockedError
 from sasa_cli.experiment.file import load_experiment
 from sasa_cli.experiment.sweep import expand_sweep
-from sasa_cli.runs.files import locked
+from sasa_cli.runs.lock import locked
 from sasa_cli.runs.paths import RunPaths
 from sasa_cli.runs.record import RunRecord, read_record
 from sasa_cli.spec import RunSpec

@@ -7,7 +7,8 @@ import pytest
 
 from sasa_cli.errors import SpecError
 from sasa_cli.reporting.evidence.results import Results, find_experiments, read_results
-from sasa_cli.runs.files import locked, make_folder, write_text
+from sasa_cli.runs.files import make_folder, write_text
+from sasa_cli.runs.lock import locked
 
 from ..conftest import Maker
 from ..results_folder import EXTENT, STAGES, Experiment
