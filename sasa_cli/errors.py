@@ -32,6 +32,10 @@ class RunError(SasaError):
     exit_code = EXIT_RUN_FAILED
 
 
+class BrokenFileError(RunError):
+    """A file of ours that was read and holds nothing usable: torn, edited, not ours."""
+
+
 class LockedError(RunError):
     """Another process is training this run."""
 

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from sasa_cli.cli import options
+from sasa_cli.cli.output import prepare_output
 from sasa_cli.errors import EXIT_INTERRUPTED, SasaError
 
 PLAIN_WIDTH = 140
@@ -48,7 +49,8 @@ def _console(*, silent: bool) -> "Console":
     from rich.console import Console
 
     # Without a terminal there is no width to keep to: tables in a log or a pipe stay whole.
-    return Console(quiet=silent, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    # Names, messages and paths are never markup, whatever they look like.
+    return Console(quiet=silent, width=None if sys.stdout.isatty() else PLAIN_WIDTH, markup=False, emoji=False)
 
 
 def _print_json(payload: Any) -> None:
@@ -100,7 +102,7 @@ def train(
     state = state_of(paths)
     console.print(sweep_table(plan.runs, [state]))
     if dry_run:
-        console.print(run_yaml(spec), highlight=False, markup=False)
+        console.print(run_yaml(spec), highlight=False)
         if as_json:
             _print_json(run_payload(plan.runs[0], state))
         return
@@ -290,4 +292,5 @@ def bench(
 
 def main() -> None:
     """Entry point of the `sasa` command."""
+    prepare_output()
     app(prog_name="sasa")

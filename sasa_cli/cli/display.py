@@ -10,6 +10,7 @@ from rich import progress as bars
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from sasa_cli.runs.paths import ExperimentPaths
 from sasa_cli.runs.plan import PlannedRun
@@ -46,7 +47,7 @@ def sweep_table(runs: Sequence[PlannedRun], states: Sequence[RunState]) -> Table
     table.add_column("test top-1 %", justify="right")
     table.add_column("note", overflow="fold")
     for run, state in zip(runs, states, strict=True):
-        status = f"[{STATUS_STYLE[state.status]}]{state.status}[/]"
+        status = Text(state.status, style=STATUS_STYLE[state.status])
         score = _last_test(state.record)
         table.add_row(run.run_id, megas(run.params), gigas(2 * run.macs), status, score, state.note)
     return table
@@ -110,7 +111,6 @@ class SweepDisplay:
             self.console.print(
                 f"[{self.ended}/{self.todo}] {state.status} {spec.run_id}{score}{seconds}{note}",
                 highlight=False,
-                markup=False,
             )
 
     def tick(self) -> None:

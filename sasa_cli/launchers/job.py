@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from sasa_cli.errors import LockedError, RunError, SasaError
+from sasa_cli.errors import BrokenFileError, LockedError, SasaError
 from sasa_cli.launchers.interface import Device, LaunchOptions
 from sasa_cli.runs.paths import ExperimentPaths, RunPaths
 from sasa_cli.runs.record import Failure, read_record, write_record
@@ -68,7 +68,7 @@ def _set_broken_record_aside(paths: RunPaths) -> None:
     """A record that cannot be read is kept under another name; the run makes a new one from its checkpoint."""
     try:
         read_record(paths)
-    except RunError:
+    except BrokenFileError:
         paths.record.replace(paths.record.with_name(f"{paths.record.name}.broken"))
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
-from sasa_cli.errors import RunError
+from sasa_cli.errors import BrokenFileError, RunError
 from sasa_cli.runs.files import write_text
 from sasa_cli.runs.paths import RunPaths
 
+SCHEMA_VERSION = 1
 RecordedStatus = Literal["running", "done", "failed", "interrupted"]
 
 
@@ -135,19 +137,38 @@ class RunRecord(Stored):
 
 
 def read_stored(file: Path, schema: type[P]) -> P | None:
-    """The part stored as JSON in `file`, or None where there is no such file. Raises `RunError` where it is broken."""
+    """The part stored as JSON in `file`, or None where there is no such file.
+
+    Raises:
+        BrokenFileError: It was read, and is no such part.
+        RunError: It cannot be read, or was written by a later version of this package.
+    """
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{file}: cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise BrokenFileError(f"{file}: broken: {error}") from error
+    except OSError as error:
+        raise RunError(f"{file}: cannot be read: {error.strerror or error}") from error
     try:
         return schema.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
+        problems = error.errors()
+        unknown = [".".join(map(str, problem["loc"])) for problem in problems if _is_later(problem)]
+        if len(unknown) == len(problems):
+            raise RunError(
+                f"{file}: written by a later version of sasa (this one does not know {unknown[0]}), and left as it is"
+            ) from error
+        first = problems[0]
         where = "".join(f"{part}: " for part in first["loc"])
-        raise RunError(f"{file}: broken, no valid {schema.__name__}: {where}{first['msg']}") from error
+        raise BrokenFileError(f"{file}: broken, no valid {schema.__name__}: {where}{first['msg']}") from error
+
+
+def _is_later(problem: ErrorDetails) -> bool:
+    """Whether all that is wrong is a key that is unknown here, or a schema version above ours."""
+    version = problem["input"] if problem["loc"] == ("schema_version",) else None
+    return problem["type"] == "extra_forbidden" or (isinstance(version, int) and version > SCHEMA_VERSION)
 
 
 def write_stored(file: Path, stored: Stored) -> None:
