@@ -48,7 +48,7 @@ def test_a_stdout_that_is_closed_or_full_costs_no_work(file: Path, tmp_path: Pat
 def test_an_ascii_terminal_gets_ascii(tmp_path: Path):
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
     file = tmp_path / "größe.yaml"
-    file.write_text("name: output\ndescription: größer\n", encoding="utf-8")
+    file.write_text(EXPERIMENT + "description: größer\n", encoding="utf-8")
     command = [*SASA, "train", str(file), "--dry-run", "--out", str(tmp_path)]
     result = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert result.returncode == 0, result.stderr
