@@ -20,6 +20,7 @@ CAVEAT = (
     "traced: counts matrix products, convolutions and scaled_dot_product_attention as this implementation "
     "executes them, and nothing else; products written element by element are not seen"
 )
+REFUSALS = (RuntimeError, AssertionError, ValueError, TypeError, IndexError, KeyError)
 # Names under which timm keeps its stages: `layer1` counts from one, `stages.0` from zero.
 STAGE_PATTERN = re.compile(r"(?:layer|stage)(?P<one>\d+)(?:\.|$)|(?:layers|stages)\.(?P<zero>\d+)(?:\.|$)")
 
@@ -43,14 +44,46 @@ def count_foreign(
         raise SpecError(f"{name!r} is no model of timm or sasa{nearest}")
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     try:
-        with torch.device("meta"):
-            network = _build(name, size, num_classes)
-            image = (network.default_cfg["input_size"][0], *(size or network.default_cfg["input_size"][1:]))
-            trace = _trace(network, image)
-    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
-        at = f" at {size[0]}x{size[1]} px" if size else ""
-        raise SpecError(f"{name} cannot be counted{at}: {str(error) or type(error).__name__}") from error
+        return _count(name, size, num_classes)
+    except REFUSALS as error:
+        if size is None:
+            raise SpecError(f"{name} cannot be counted: {_words(error)}") from error
+        own, others = _sizes(name, size, num_classes)
+        near = f" ({', '.join(others)} work, too)" if others else ""
+        raise SpecError(
+            f"{name} takes no images of {size[0]}x{size[1]} px: {_words(error)}; its own size is {own}{near}"
+        ) from error
+
+
+def _count(name: str, size: tuple[int, int] | None, num_classes: int | None) -> ModelCount:
+    with torch.device("meta"):
+        network = _build(name, size, num_classes)
+        image = (network.default_cfg["input_size"][0], *(size or network.default_cfg["input_size"][1:]))
+        trace = _trace(network, image)
     return ModelCount(name, image, network.num_classes, tuple(_layers(network, trace)), notes=(f"{name} is {CAVEAT}.",))
+
+
+def _sizes(name: str, size: tuple[int, int], num_classes: int | None) -> tuple[str, list[str]]:
+    """The model's own size, and square ones near `size` that it takes."""
+    own = timm.get_pretrained_cfg(name)
+    default = "x".join(map(str, own.input_size[1:])) if own else "not stated"
+    near = {step * round(max(size) / step) + offset for step in (32, 14) for offset in (-step, 0, step)}
+    taken = [side for side in sorted(near - {max(size)}) if side > 0 and _takes(name, side, num_classes)]
+    return default, [text for side in taken if (text := f"{side}x{side}") != default]
+
+
+def _takes(name: str, side: int, num_classes: int | None) -> bool:
+    try:
+        _count(name, (side, side), num_classes)
+    except REFUSALS:
+        return False
+    return True
+
+
+def _words(error: Exception) -> str:
+    """What an error of timm or torch says, in one line; an assertion often says nothing."""
+    text = " ".join(str(error).split())
+    return text if text else f"{type(error).__name__} in timm"
 
 
 def _build(name: str, size: tuple[int, int] | None, num_classes: int | None) -> Any:
@@ -58,7 +91,8 @@ def _build(name: str, size: tuple[int, int] | None, num_classes: int | None) -> 
     network: Any = timm.create_model(name, **arguments)
     if size and network.default_cfg.get("fixed_input_size"):
         network = timm.create_model(name, **arguments, img_size=size)
-    return network.eval()
+    # The counter hooks what needs gradients, and fails on parameters that are viewed before the first layer.
+    return network.eval().requires_grad_(requires_grad=False)
 
 
 @dataclass

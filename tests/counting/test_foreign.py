@@ -95,7 +95,7 @@ def test_the_caveat_says_what_a_counter_sees():
         ("resnet5o", None, "'resnet5o' is no model of timm or sasa; the nearest names are .*resnet50"),
         ("no such model at all", None, "is no model of timm or sasa$"),
         ("resnet50.no_such_tag", None, "Invalid pretrained tag"),
-        ("halonet26t", 100, "halonet26t cannot be counted at 100x100 px"),
+        ("halonet26t", 100, "halonet26t takes no images of 100x100 px"),
     ],
 )
 def test_what_cannot_be_counted(name: str, image_size: int | None, message: str):
@@ -109,3 +109,22 @@ def test_counting_leaves_the_random_state_alone():
     torch.manual_seed(0)
     count_foreign("resnet18")
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "gigamacs"), [("cait_xxs24_224", 2.52), ("pit_ti_224", 0.71), ("vit_base_patch16_siglip_gap_224", 17.0)]
+)
+def test_families_that_view_a_parameter_before_their_first_layer_are_counted(name: str, gigamacs: float):
+    """They were refused: "Expected gradient function to be set"."""
+    counted = count_foreign(name)
+    assert counted.macs / 1e9 == pytest.approx(gigamacs, rel=0.04)
+    assert counted.params == sum(parameter.numel() for parameter in timm.create_model(name).parameters())
+
+
+def test_a_size_that_a_model_does_not_take_is_answered_with_those_that_it_takes():
+    with pytest.raises(SpecError) as raised:
+        count_foreign("halonet26t", image_size=224)
+    message = str(raised.value)
+    assert "halonet26t takes no images of 224x224 px" in message
+    assert "its own size is 256x256" in message
+    assert "\n" not in message
