@@ -17,6 +17,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import cast
 
 from sasa_cli.errors import EXIT_INTERRUPTED, RunError, SasaError
+from sasa_cli.launchers.cores import available_cores
 from sasa_cli.launchers.interface import REFRESH_SECONDS, LaunchOptions, Observer
 from sasa_cli.launchers.job import Job, Refusal, outcome
 from sasa_cli.launchers.preflight import Preflight, preflight
@@ -105,11 +106,6 @@ def _check(answer: Connection, specs: list[RunSpec], options: LaunchOptions) -> 
         answer.send(preflight(specs, options.device, options.data_dir))
     except SasaError as error:
         answer.send(Refusal.of(error))
-
-
-def available_cores() -> int:
-    """Cores that this process may use; macOS does not say, so there all of them."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _slots(found: Preflight, jobs: int | None, runs: int) -> list[_Slot]:

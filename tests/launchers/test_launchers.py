@@ -10,9 +10,9 @@ from sasa_cli.errors import SpecError
 from sasa_cli.experiment.file import load_experiment
 from sasa_cli.experiment.sweep import expand_sweep
 from sasa_cli.launchers import LAUNCHERS, find_launcher, local, slurm
+from sasa_cli.launchers.cores import available_cores
 from sasa_cli.launchers.interface import LaunchOptions
 from sasa_cli.launchers.job import Job, Refusal, outcome
-from sasa_cli.launchers.local import available_cores
 from sasa_cli.launchers.preflight import Preflight
 from sasa_cli.launchers.remaining import remaining
 from sasa_cli.runs.paths import ExperimentPaths, RunPaths
