@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from sasa_cli.kinds import KINDS, attend, have_extent, have_pool, kinds_of
+
 STAGE_COUNT = 4
 STEM_CHANNELS = 64
 STAGE_CHANNELS = (64, 128, 256, 512)  # channels of the 3x3 (or attention) of each stage at width 1
@@ -26,7 +28,6 @@ DEPTHS: dict[str, tuple[int, int, int, int]] = {
 }
 # Settings of attention that an attention stem follows too.
 STEM_SETTINGS = ("position", "content", "embedding")
-STAGE_LETTERS = {"C": "conv", "A": "attention"}
 # Settings that joined after the first runs, and what those runs did: with that value they stay out of a run's hash,
 # so that earlier runs keep their names.
 EARLIER_VALUES = {("model", "attention", "pool"): "after"}
@@ -47,15 +48,14 @@ def _tuple_from_list(value: Any) -> Any:
 def _stage_letters(value: Any) -> Any:
     """`[conv, attention, ...]` as letters; text is taken as it is."""
     if isinstance(value, list | tuple):
-        letters = {name: letter for letter, name in STAGE_LETTERS.items()}
+        letters = {kind.name: kind.letter for kind in KINDS.values()}
         unknown = [item for item in value if item not in letters]
         if unknown:
-            raise ValueError(f"{unknown[0]!r} is no kind of stage; allowed are conv and attention")
+            raise ValueError(f"{unknown[0]!r} is no kind of stage; allowed are {', '.join(letters)}")
         value = "".join(letters[item] for item in value)
-    if isinstance(value, str) and (len(value) != STAGE_COUNT or set(value) - set(STAGE_LETTERS)):
-        raise ValueError(
-            f"{value!r} is not one letter for each of {STAGE_COUNT} stages; allowed are C and A, as in CCAA"
-        )
+    if isinstance(value, str) and (len(value) != STAGE_COUNT or set(value) - set(KINDS)):
+        allowed = ", ".join(f"{kind.letter} ({kind.name})" for kind in KINDS.values())
+        raise ValueError(f"{value!r} is not one letter for each of {STAGE_COUNT} stages; allowed are {allowed}")
     return value
 
 
@@ -93,7 +93,7 @@ class Section(BaseModel):
 
 
 class AttentionSpec(Section):
-    """The attention operator of the attention stages (paper, section 3.1)."""
+    """The attention of the attention stages (paper, section 3.1); a depthwise stage has its extent and pool, too."""
 
     spatial_extent: Extents = 7
     """k: the window is k x k pixels, centred on the query; one number, or one for each stage."""
@@ -130,7 +130,7 @@ class StemSpec(Section):
 
 
 class ModelSpec(Section):
-    """A ResNet of bottlenecks in which the stem and each stage is convolution or attention."""
+    """A ResNet of bottlenecks in which the stem and each stage is convolution or another kind (`kinds.py`)."""
 
     name: Literal["sasa_resnet26", "sasa_resnet38", "sasa_resnet50"] | None = None
     layers: FourInts | None = None
@@ -159,8 +159,8 @@ class ModelSpec(Section):
                 f"allowed are multiples of {2 / STAGE_CHANNELS[0]:g}, which keep channels even",
             )
             return
-        for stage, (kind, channels) in enumerate(zip(self.stages, self.channels, strict=True), 1):
-            if kind == "A":
+        for stage, (kind, channels) in enumerate(zip(kinds_of(self.stages), self.channels, strict=True), 1):
+            if kind.attends:
                 problem = heads_problem(channels, self.attention.heads, self.attention.position)
                 if problem:
                     yield ("attention", "heads"), f"{problem} in stage {stage}"
@@ -177,7 +177,7 @@ class ModelSpec(Section):
 
     @property
     def channels(self) -> tuple[int, int, int, int]:
-        """Channels of the 3x3 (or attention) of each stage."""
+        """Channels between the two 1x1 convolutions of the bottlenecks of each stage."""
         one, two, three, four = (round(channels * self.width) for channels in STAGE_CHANNELS)
         return one, two, three, four
 
@@ -187,15 +187,15 @@ class ModelSpec(Section):
 
     @property
     def extents(self) -> tuple[int, int, int, int]:
-        """k of each stage; without meaning where the stage is convolution."""
+        """k of each stage; without meaning where its kind has no spatial extent."""
         k = self.attention.spatial_extent
         return k if isinstance(k, tuple) else (k, k, k, k)
 
     def canonical(self, image_size: int) -> Self:
         """The same network with everything decided and everything without effect at its default.
 
-        Two specs that build the same network become equal, so that they share a run: a net without attention
-        stages has no spatial extent, and `layers` that a name stands for is that name.
+        Two specs that build the same network become equal, so that they share a run: a net of convolutions has no
+        spatial extent, one that attends nowhere no heads, and `layers` that a name stands for is that name.
         """
         names = {depth: name for name, depth in DEPTHS.items()}
         small = self.small_input if self.small_input is not None else image_size <= SMALL_INPUT_LIMIT
@@ -218,21 +218,23 @@ class ModelSpec(Section):
 
     def _canonical_attention(self) -> AttentionSpec:
         spec = self.attention
-        attending = [k for kind, k in zip(self.stages, self.extents, strict=True) if kind == "A"]
         embedding = spec.embedding if spec.position == "relative" else "shared"
-        if not attending and self.stem.kind == "conv":
-            return AttentionSpec()
-        if not attending:
-            return AttentionSpec(position=spec.position, content=spec.content, embedding=embedding)
-        extents = tuple(k if kind == "A" else 1 for kind, k in zip(self.stages, self.extents, strict=True))
-        extent = attending[0] if len(set(attending)) == 1 else extents
-        pool = spec.pool if pools(self.stages) else "after"
-        return spec.model_copy(update={"spatial_extent": extent, "embedding": embedding, "pool": pool})
+        decided: dict[str, Any] = {"pool": spec.pool} if have_pool(self.stages) else {}
+        if have_extent(self.stages):
+            decided["spatial_extent"] = self._canonical_extent()
+        if attend(self.stages):
+            unused = {"pool": "after"}  # an attention stage has an extent, but the first has no pool
+            return spec.model_copy(update=unused | decided | {"embedding": embedding})
+        if self.stem.kind == "attention":
+            decided |= {"position": spec.position, "content": spec.content, "embedding": embedding}
+        return AttentionSpec(**decided)
 
-
-def pools(stages: str) -> bool:
-    """Whether an attention stage begins with a stride, and so has a pool; the first stage has none."""
-    return "A" in stages[1:]
+    def _canonical_extent(self) -> Extents:
+        """One number where all stages that have an extent have the same; 1 for those that have none."""
+        pairs = list(zip(kinds_of(self.stages), self.extents, strict=True))
+        used = {k for kind, k in pairs if kind.has_extent}
+        one, two, three, four = (k if kind.has_extent else 1 for kind, k in pairs)
+        return used.pop() if len(used) == 1 else (one, two, three, four)
 
 
 def heads_problem(channels: int, heads: int, position: Position) -> str | None:

@@ -5,7 +5,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sasa_cli.counting.macs import LayerCount, ModelCount
+from sasa_cli.counting.layers import LayerCount
+from sasa_cli.counting.macs import ModelCount
 from sasa_cli.spec import ModelSpec
 
 WINDOW_SIDE = re.compile(r"pool (\d+)x")

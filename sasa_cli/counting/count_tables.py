@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from sasa_cli.counting.macs import LayerCount, ModelCount, Product
+from sasa_cli.counting.layers import LayerCount, Product
+from sasa_cli.counting.macs import ModelCount
 from sasa_cli.rendering.table import Column, Table
 
 By = Literal["model", "stage", "layer"]

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from sasa_cli.counting.macs import LayerCount, count_attention, count_convolution
+from sasa_cli.counting.layers import LayerCount
+from sasa_cli.counting.macs import count_attention, count_convolution, count_depthwise
 from sasa_cli.spec import AttentionSpec
 
 CHANNELS = 128
@@ -38,6 +39,11 @@ def attention_at(extent: int, *, position: bool = True) -> LayerCount:
 def convolution_at(kernel: int) -> LayerCount:
     """A convolution for one pixel."""
     return count_convolution(kernel, (CHANNELS, 1, 1))
+
+
+def depthwise_at(extent: int) -> LayerCount:
+    """A depthwise convolution with the value projection of attention, for one pixel."""
+    return count_depthwise(extent, (CHANNELS, 1, 1))
 
 
 def _fused(extent: int) -> int:

@@ -1,5 +1,6 @@
 """What `sasa count-flops --explain` says in general: attention against convolution over k, and other counters."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from sasa_cli.counting.equal_cost import (
     TERMS,
     attention_at,
     convolution_at,
+    depthwise_at,
     equal_extent,
 )
 from sasa_cli.rendering.table import Column, Table
@@ -25,7 +27,8 @@ CLAIM = (
 WHY = (
     "A convolution needs k^2 d^2 MACs for each pixel, as many as it has parameters. Attention needs 3 d^2 for its "
     "projections, whatever k is, and d for each place of the window and each of q.k, q.r and a.v; its parameters grow "
-    "by one row and one column embedding for each step of k."
+    "by one row and one column embedding for each step of k. A depthwise convolution (stages D) has the value "
+    "projection of attention, d^2, and one filter a channel, k^2 d, in the place of weights that depend on the image."
 )
 COUNTERS = (
     "Counters that trace a network see matrix products and convolutions only: what is written as `*` and `sum` costs "
@@ -72,6 +75,8 @@ def explanation_payload(readings: CounterReadings) -> dict[str, Any]:
                 "spatial_extent": k,
                 "convolution_flops": _convolution_flops(k),
                 "convolution_params": convolution_at(k).params,
+                "depthwise_flops": 2 * depthwise_at(k).macs,
+                "depthwise_params": depthwise_at(k).params,
                 "attention_flops": {terms.name: terms.flops(k) for terms in TERMS},
                 "attention_params": attention_at(k).params,
             }
@@ -101,10 +106,16 @@ def _convolution_flops(kernel: int) -> int:
 
 def _flops_table() -> Table:
     equal = _convolution_flops(KERNEL)
-    columns = [Column("k"), Column("convolution k x k"), *(Column(f"attention, {terms.name}") for terms in TERMS)]
-    costs = [_convolution_flops, *(terms.flops for terms in TERMS)]
+    kinds = ("convolution k x k", "depthwise k x k", *(f"attention, {terms.name}" for terms in TERMS))
+    columns = [Column("k"), *map(Column, kinds)]
+    costs = [_convolution_flops, lambda k: 2 * depthwise_at(k).macs, *(terms.flops for terms in TERMS)]
     rows = [(str(k), *(f"{cost(k):,} ({cost(k) / equal:.2f})" for cost in costs)) for k in EXTENTS]
-    crossing = ("equal at k =", str(KERNEL), *(f"{equal_extent(terms):.1f}" for terms in TERMS))
+    crossing = (
+        "equal at k =",
+        str(KERNEL),
+        f"{_equal_depthwise():.1f}",
+        *(f"{equal_extent(terms):.1f}" for terms in TERMS),
+    )
     return Table(
         f"FLOPs (2 x MACs) of a pixel with {CHANNELS} channels, and as multiples of a {KERNEL}x{KERNEL} convolution "
         f"({equal:,})",
@@ -114,11 +125,22 @@ def _flops_table() -> Table:
     )
 
 
+def _equal_depthwise() -> float:
+    """The k at which d^2 + k^2 d MACs are those of the 3x3 convolution."""
+    return math.sqrt((convolution_at(KERNEL).macs - CHANNELS**2) / CHANNELS)
+
+
 def _params_table() -> Table:
-    rows = tuple((str(k), f"{convolution_at(k).params:,}", f"{attention_at(k).params:,}") for k in EXTENTS)
+    layers = (convolution_at, depthwise_at, attention_at)
+    rows = tuple((str(k), *(f"{layer(k).params:,}" for layer in layers)) for k in EXTENTS)
     return Table(
         f"Parameters of a layer with {CHANNELS} channels",
-        (Column("k"), Column("convolution, k^2 d^2"), Column(f"attention, 3 d^2 + k d / {HEADS}")),
+        (
+            Column("k"),
+            Column("convolution, k^2 d^2"),
+            Column("depthwise, d^2 + k^2 d"),
+            Column(f"attention, 3 d^2 + k d / {HEADS}"),
+        ),
         rows,
         (f"d = {CHANNELS}; {HEADS} heads share k row and k column embeddings of d / {2 * HEADS} numbers each.",),
     )

@@ -6,7 +6,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
-from sasa_cli.counting.equal_cost import CHANNELS, EXTENTS, KERNEL, TERMS, attention_at, convolution_at, equal_extent
+from sasa_cli.counting.equal_cost import (
+    CHANNELS,
+    EXTENTS,
+    KERNEL,
+    TERMS,
+    attention_at,
+    convolution_at,
+    depthwise_at,
+    equal_extent,
+)
 from sasa_cli.errors import SpecError
 from sasa_cli.rendering.drawing import (
     COLOURS,
@@ -63,6 +72,7 @@ def _draw_flops(plot: Axes) -> tuple[list[Line2D], list[Line2D]]:
     costs = [2 * convolution_at(k).macs / unit for k in EXTENTS]
     convolutions = [
         _line(plot, costs, INK, MARKERS[-1], "-", "k x k"),
+        _line(plot, [2 * depthwise_at(k).macs / unit for k in EXTENTS], INK, MARKERS[-2], DASHES[2], "depthwise k x k"),
         plot.axhline(1, color=INK, linestyle=LEVEL_DASH, linewidth=1.0, label=f"{KERNEL} x {KERNEL}"),
     ]
     attentions = []
@@ -78,12 +88,14 @@ def _draw_params(plot: Axes) -> None:
     """Parameters depend on no way of counting: attention has a colour and a marker of its own here."""
     costs = [convolution_at(k).params for k in EXTENTS]
     _line(plot, costs, INK, MARKERS[-1], "-", "")
+    _line(plot, [depthwise_at(k).params for k in EXTENTS], INK, MARKERS[-2], DASHES[2], "")
     _line(plot, [attention_at(k).params for k in EXTENTS], COLOURS[len(TERMS)], MARKERS[len(TERMS)], "-", "")
-    for text, params, shift in (
-        ("convolution k x k", costs[-1], -48),
-        ("attention", attention_at(EXTENTS[-1]).params, 6),
+    for text, k, params, shift in (
+        ("convolution k x k", 15, convolution_at(15).params, -30),
+        ("attention", 5, attention_at(5).params, 6),
+        ("depthwise k x k", 15, depthwise_at(15).params, -26),
     ):
-        plot.annotate(text, (EXTENTS[-1], params), ha="right", xytext=(0, shift), textcoords="offset points")
+        plot.annotate(text, (k, params), ha="center", xytext=(0, shift), textcoords="offset points")
     plot.set_yscale("log")
     plot.set_ylabel("Parameters")
 

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sasa_cli.counting.macs import LayerCount, ModelCount, Product
+from sasa_cli.counting.layers import LayerCount, Product
+from sasa_cli.counting.macs import ModelCount
 from sasa_cli.errors import SpecError
 
 CAVEAT = (

@@ -8,7 +8,8 @@ from typing import Any
 from sasa_cli.errors import SpecError
 from sasa_cli.experiment.file import Body, Experiment
 from sasa_cli.experiment.source import KeyPath, describe
-from sasa_cli.spec import STEM_SETTINGS, RunSpec, pools
+from sasa_cli.kinds import KINDS, attend, have_extent, have_pool
+from sasa_cli.spec import STEM_SETTINGS, RunSpec
 
 STAGES = "model.stages"
 EXTENT = "model.attention.spatial_extent"
@@ -130,9 +131,12 @@ def _found_width(experiment: Experiment, body: Body, points: Sequence[Point]) ->
 def _has_effect(body: Body, key: str) -> bool:
     """Whether an axis changes this net: settings of attention do not where nothing attends."""
     section, _, setting = key.rpartition(".")
-    if section == "model.attention" and setting == "pool":
-        return pools(body.model.stages)
-    if section != "model.attention" or "A" in body.model.stages:
+    stages = body.model.stages
+    if section != "model.attention":
+        return True
+    if setting == "pool":
+        return have_pool(stages)
+    if attend(stages) or (setting == "spatial_extent" and have_extent(stages)):
         return True
     return body.model.stem.kind == "attention" and setting in STEM_SETTINGS
 
@@ -163,7 +167,8 @@ def _label(points: Sequence[Point]) -> str:
 
 
 def _placement(stages: Any) -> str:
-    return "".join(item[0].upper() for item in stages) if isinstance(stages, list) else _plain(stages)
+    letters = {kind.name: kind.letter for kind in KINDS.values()}
+    return "".join(letters[item] for item in stages) if isinstance(stages, list) else _plain(stages)
 
 
 def _plain(value: Any) -> str:

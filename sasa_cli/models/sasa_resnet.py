@@ -11,14 +11,16 @@ from sasa_cli.errors import SpecError
 from sasa_cli.models.arguments import MODEL_ARGUMENTS, model_spec
 from sasa_cli.models.attention import LocalSelfAttention
 from sasa_cli.models.bottleneck import stage_blocks
+from sasa_cli.models.depthwise import DepthwiseConvolution
 from sasa_cli.models.stem import BLOCK, StemAttention
 from sasa_cli.spec import STEM_CHANNELS, ModelSpec
 
+OWN_WEIGHTS = (LocalSelfAttention, DepthwiseConvolution, StemAttention)
 STEM_ARGUMENTS = ("stem_type", "stem_width", "replace_stem_pool")  # of timm's ResNet
 
 
 class SasaResNet(ResNet):
-    """timm's `ResNet` in which the stem and each stage is convolution or attention.
+    """timm's `ResNet` in which the stem and each stage is convolution or another kind.
 
     Modules keep timm's names, so that weights of timm's `resnet50` load into the stages that are convolution. The
     attention of a bottleneck is its `conv2`, that of the stem `conv1`; an attention stem has no ReLU (`act1`), since
@@ -70,7 +72,7 @@ class SasaResNet(ResNet):
                 stage["reduction"] //= 4
 
     def init_weights(self, zero_init_last: bool = True) -> None:
-        """Draw new weights, as timm does; attention layers draw their own.
+        """Draw new weights, as timm does; what replaces a convolution draws its own.
 
         Args:
             zero_init_last: start the last batch norm of each bottleneck, the one before the sum with the shortcut,
@@ -78,7 +80,7 @@ class SasaResNet(ResNet):
         """
         super().init_weights(zero_init_last)
         for module in self.modules():
-            if isinstance(module, LocalSelfAttention | StemAttention):
+            if isinstance(module, OWN_WEIGHTS):
                 module.init_weights()
 
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sasa_cli.counting.macs import LayerCount, ModelCount, count_model, model_label
+from sasa_cli.counting.layers import LayerCount
+from sasa_cli.counting.macs import ModelCount, count_model, model_label
 from sasa_cli.models import LocalSelfAttention, build_model
 from sasa_cli.spec import DEPTHS, AttentionSpec, ModelSpec, StemSpec
 

@@ -57,7 +57,7 @@ def test_values_arrive_in_the_spec(write):
         ("stages: CCAA", "stagess: CCAA", 5, ["model.stagess", "unknown key", "did you mean 'stages'"]),
         ("name: small", "nmae: x\nname: small", 1, ["nmae", "unknown key", "did you mean 'name'"]),
         ("stages: CCAA", "stages: CCA", 5, ["model.stages", "'CCA'", "one letter for each of 4 stages"]),
-        ("stages: CCAA", "stages: [conv, pool, conv, conv]", 5, ["'pool'", "conv and attention"]),
+        ("stages: CCAA", "stages: [conv, pool, conv, conv]", 5, ["'pool'", "conv, attention, depthwise"]),
         ("spatial_extent: 7", "spatial_extent: 6", 7, ["model.attention.spatial_extent", "6 is even"]),
         ("spatial_extent: 7", "spatial_extent: [3, 3]", 7, ["[3, 3]", "list of 4"]),
         ("spatial_extent: 7", "spatial_extent: -1", 7, ["-1 is out of range"]),

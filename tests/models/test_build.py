@@ -95,7 +95,10 @@ def test_layers_remember_what_they_were_asked():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"stages": "CCA"}, "stages: 'CCA' is not one letter for each of 4 stages; allowed are C and A, as in CCAA"),
+        (
+            {"stages": "CCA"},
+            "stages: 'CCA' is not one letter for each of 4 stages; allowed are C (conv)",
+        ),
         ({"spatial_extent": 4}, "spatial_extent: 4 is even; a window centred on its pixel needs an odd extent"),
         ({"heads": 3}, "heads: 3 does not divide the 64 channels"),
         ({"width": 0.3}, "width: 0.3 gives 19.2 channels in stage 1; allowed are multiples of 0.03125"),

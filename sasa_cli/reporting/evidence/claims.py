@@ -1,4 +1,4 @@
-"""The paper's claims about accuracy and cost, and which cells of any experiment can say something about each.
+"""The paper's claims about accuracy and cost, and one that its readers add; which cells can say something about each.
 
 A claim is about cells whose resolved specs differ in its keys and in nothing else, whatever the experiment calls them.
 """
@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sasa_cli.kinds import ATTENTION, CONVOLUTION, DEPTHWISE
 from sasa_cli.reporting.evidence.cells import Cell
 from sasa_cli.reporting.evidence.comparisons import Pair, is_convolution
+from sasa_cli.spec import AttentionSpec
 
 Test = Literal["higher", "equal", "not lower"]
 Cost = Literal["params", "macs"]
@@ -18,12 +20,12 @@ Pick = Callable[[Sequence[Cell]], list[Pair]]
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement of the paper, and how pairs of cells are chosen and tested for it."""
+    """One statement, and how pairs of cells are chosen and tested for it."""
 
     name: str
     text: str
     source: str
-    """Where the paper says so."""
+    """Where the paper says so, or that it does not."""
     topic: str
     """What it is about, in a few words, for where it was not tested."""
     varies: tuple[str, ...]
@@ -83,8 +85,9 @@ def _between_stems(first: str, second: str) -> Pick:
 
 
 def _later_first(cells: Sequence[Cell]) -> list[Pair]:
-    """Cells with as many attention stages, the one in which these come later first."""
-    places = [[stage for stage, kind in enumerate(_value(cell, "model.stages")) if kind == "A"] for cell in cells]
+    """Cells with as many attention stages among convolutions, the one in which these come later first."""
+    cells = [cell for cell in cells if set(_value(cell, "model.stages")) <= {CONVOLUTION, ATTENTION}]
+    places = [[stage for stage, kind in enumerate(_value(cell, "model.stages")) if kind == ATTENTION] for cell in cells]
     return [
         (cells[a], cells[b])
         for a, late in enumerate(places)
@@ -134,8 +137,27 @@ def _attention_against_convolution(cells: Sequence[Cell]) -> list[Pair]:
     return [(a, b) for a in attending for b in cells if is_convolution(b)]
 
 
+def _attention_against_depthwise(cells: Sequence[Cell]) -> list[Pair]:
+    """Attention against depthwise convolution in the same stages, with the same extents there."""
+
+    def windows(cell: Cell, letter: str) -> list[int | None]:
+        assert cell.spec is not None
+        model = cell.spec.model
+        return [k if kind == letter else None for kind, k in zip(model.stages, model.extents, strict=True)]
+
+    attending = [cell for cell in cells if _kinds_beside_convolution(cell) == {ATTENTION}]
+    fixed = [cell for cell in cells if _kinds_beside_convolution(cell) == {DEPTHWISE}]
+    return [(a, d) for a in attending for d in fixed if windows(a, ATTENTION) == windows(d, DEPTHWISE)]
+
+
+def _kinds_beside_convolution(cell: Cell) -> set[str]:
+    return set(_value(cell, "model.stages")) - {CONVOLUTION}
+
+
 POSITION = ("model.attention.position", "model.attention.embedding")
 STEM_VALUES = ("model.stem.values", "model.stem.mixtures")
+# What only attention has: a net of depthwise stages has none of it.
+OPERATOR = tuple(f"model.attention.{key}" for key in AttentionSpec.model_fields if key != "pool")
 NETWORK = ("model.stages", "model.stem", "model.attention")
 SATURATION_POINTS = 0.5
 EQUAL_POINTS = 1.0
@@ -245,5 +267,13 @@ CLAIMS = (
         margin=EQUAL_POINTS,
         fewer="macs",
     ),
+    Claim(
+        name="attention-over-depthwise",
+        text="Attention is better than a depthwise convolution of the same extent.",
+        source="beyond the paper",
+        topic="attention against depthwise convolution",
+        varies=("model.stages", *OPERATOR),
+        pick=_attention_against_depthwise,
+    ),
 )
-"""In the order of the paper's ablations; cost last."""
+"""In the order of the paper's ablations, then cost, then what the paper does not say."""

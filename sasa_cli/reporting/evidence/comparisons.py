@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 
+from sasa_cli.kinds import CONVOLUTION
 from sasa_cli.reporting.evidence.cells import HEADLINE, Cell, run_top1
 from sasa_cli.reporting.evidence.conditions import comparable
 from sasa_cli.reporting.evidence.paired import ALPHA, Difference, holm, paired_difference
@@ -103,8 +104,9 @@ def reference_of(cells: Sequence[Cell]) -> Cell | None:
 
 
 def is_convolution(cell: Cell) -> bool:
-    """Whether nothing in the network attends."""
-    return cell.spec is not None and "A" not in cell.spec.model.stages and cell.spec.model.stem.kind == "conv"
+    """Whether stem and all stages are convolutions."""
+    model = cell.spec.model if cell.spec else None
+    return model is not None and set(model.stages) == {CONVOLUTION} and model.stem.kind == "conv"
 
 
 def best_of(cells: Sequence[Cell]) -> Cell | None:

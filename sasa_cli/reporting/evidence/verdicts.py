@@ -1,4 +1,4 @@
-"""What the finished runs say about each claim of the paper."""
+"""What the finished runs say about each claim."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Verdicts on the paper's claims: as sentences, as a table of the pairs behind them, and unrounded for programs."""
+"""Verdicts on claims: as sentences, as a table of the pairs behind them, and unrounded for programs."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from sasa_cli.reporting.evidence.verdicts import RULE, PairVerdict, Verdict
 from sasa_cli.reporting.pages.intervals import signed_interval
 from sasa_cli.reporting.pages.tables import Filled, assemble
 
-FINDINGS_TITLE = "The paper's claims in these runs: test top-1 (last epoch) in points, paired by seed"
+FINDINGS_TITLE = "Claims in these runs: test top-1 (last epoch) in points, paired by seed"
 PAIRS_TITLE = "The pairs behind the verdicts: first minus second, test top-1 (last epoch) in points, paired by seed"
 
 
@@ -59,7 +59,7 @@ def findings_table(verdicts: Sequence[Verdict]) -> Table:
     """A row for each claim, for paper."""
     columns: list[Filled] = [
         (Column("Claim", "left", sentences=True), [verdict.claim.text for verdict in verdicts]),
-        (Column("Paper", "left"), [verdict.claim.source for verdict in verdicts]),
+        (Column("Source", "left"), [verdict.claim.source for verdict in verdicts]),
         (Column("Verdict", "left"), [verdict.ruling for verdict in verdicts]),
         (Column("Evidence", "left", sentences=True), [_evidence(verdict) for verdict in verdicts]),
     ]
@@ -76,7 +76,7 @@ def rulings_table(name: str, verdicts: Sequence[Verdict]) -> Table:
         (Column("Against"), [str(verdict.count("against")) for verdict in tested]),
         (Column("Neither"), [str(verdict.count("open")) for verdict in tested]),
     ]
-    return assemble(f"{name}: what the runs say about the paper's claims", columns)
+    return assemble(f"{name}: what the runs say about each claim", columns)
 
 
 def findings_data(verdicts: Sequence[Verdict]) -> Table:

@@ -69,6 +69,18 @@ def test_larger_extents_against_the_smallest_and_the_last_step(make_experiment: 
     assert names([cell for cell in cells if cell.label != "k3-AAAA"], "extent-saturates") == set()
 
 
+def test_attention_against_depthwise_convolution_of_the_same_extent(make_experiment: Maker) -> None:
+    points = [("CCAA", 3), ("CCDD", 3), ("CCAA", 7), ("CCDD", 7), ("CADD", 7), ("AADD", 7), ("CCCC", None)]
+    trained = [({STAGES: name} | ({EXTENT: k} if k else {}), 80.0) for name, k in points]
+    cells = cells_from(make_experiment, trained)
+    pairs = {("k3-CCAA", "k3-CCDD"), ("k7-CCAA", "k7-CCDD")}
+    assert names(cells, "attention-over-depthwise") == pairs
+    assert names(cells, "late-over-early") == set()
+    better = cells_from(make_experiment, [({STAGES: "AAAA", EXTENT: 3}, 84.0), ({STAGES: "DDDD", EXTENT: 3}, 80.0)])
+    verdict = verdict_on("attention-over-depthwise", better)
+    assert (verdict.ruling, verdict.claim.source) == ("supported", "beyond the paper")
+
+
 def test_position_and_content(make_experiment: Maker) -> None:
     base = {STAGES: "AAAA", EXTENT: 3}
     settings = [base | each for each in (RELATIVE, ABSOLUTE, NONE, {CONTENT: False})]
