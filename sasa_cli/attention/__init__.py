@@ -1,7 +1,13 @@
 """Local self-attention: a slow definition, and fast backends behind one function."""
 
 from sasa_cli.attention.backends.cpu.kernel import instruction_set, why_unavailable
-from sasa_cli.attention.dispatch import available_backends, choose_backend, refused_backends, suitable_backends
+from sasa_cli.attention.dispatch import (
+    available_backends,
+    choose_backend,
+    known_backends,
+    refused_backends,
+    suitable_backends,
+)
 from sasa_cli.attention.operator import local_attention
 from sasa_cli.attention.packed import packed_local_attention
 from sasa_cli.attention.problem import Problem
@@ -12,6 +18,7 @@ __all__ = [
     "available_backends",
     "choose_backend",
     "instruction_set",
+    "known_backends",
     "local_attention",
     "packed_local_attention",
     "reference_local_attention",

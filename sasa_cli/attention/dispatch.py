@@ -20,6 +20,11 @@ BACKENDS: tuple[Backend, ...] = (
 )
 
 
+def known_backends() -> list[str]:
+    """Names of all backends, whether they run on this machine or not."""
+    return [backend.name for backend in BACKENDS]
+
+
 def available_backends() -> list[str]:
     """Names of the backends that run on this machine."""
     return [backend.name for backend in BACKENDS if backend.missing() is None]

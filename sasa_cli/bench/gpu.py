@@ -28,7 +28,7 @@ from sasa_cli.bench.gpu_times import Effort, time_layer, time_training
 from sasa_cli.errors import EXIT_OK, EXIT_RUN_FAILED, SasaError, SpecError
 from sasa_cli.rendering.table import to_markdown
 from sasa_cli.runs.files import make_folder, write_text
-from sasa_cli.training.environment import device_name
+from sasa_cli.training.devices import DEVICES
 
 RESNET50 = (
     Layer(64, 56, 3),
@@ -106,7 +106,7 @@ def payload(outcome: Outcome, settings: Settings, device: torch.device) -> dict[
 
 def _environment(device: torch.device) -> dict[str, Any]:
     return {
-        "device": device_name(device),
+        "device": DEVICES[device.type].full_name(device),
         "driver": _driver(),
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),

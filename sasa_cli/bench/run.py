@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -16,7 +16,7 @@ from sasa_cli.bench.whole_model import training_steps
 from sasa_cli.errors import SpecError
 from sasa_cli.spec import heads_problem
 from sasa_cli.training.allocator import allocator_settings
-from sasa_cli.training.environment import device_name, resolve_device
+from sasa_cli.training.devices import DEVICES, DeviceName, resolve_device
 
 Shape = tuple[int, int, int, int]
 # The layers of a ResNet that a 3x3 convolution or attention stands in, as (B, C, H, W).
@@ -45,9 +45,7 @@ class BenchOptions:
     whole_model: bool = True
 
 
-def bench_options(
-    shapes: Sequence[str], extents: Sequence[int], heads: int, device: Literal["auto", "cpu", "cuda"]
-) -> BenchOptions:
+def bench_options(shapes: Sequence[str], extents: Sequence[int], heads: int, device: DeviceName) -> BenchOptions:
     """The options that the command line asks for; whole models are timed unless it picks layers.
 
     Raises:
@@ -198,7 +196,7 @@ def _backend_of(name: str, work: Workload) -> str | None:
 
 def _environment(device: torch.device) -> dict[str, Any]:
     return {
-        "device": device_name(device),
+        "device": DEVICES[device.type].full_name(device),
         "threads": torch.get_num_threads(),
         "allocator": allocator_settings(),
         "sasa": __version__,

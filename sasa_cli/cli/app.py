@@ -36,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     help="Run convolution-versus-attention ablations of vision models: which stages attend, how wide, at what cost.",
     epilog="Exit codes: 0 all good; 1 a run failed; 2 wrong usage or experiment file; 3 data missing or broken; "
-    "4 sweep finished with failed runs; 130 interrupted (checkpoint written).",
+    "4 sweep ended with runs that are not done, each with its reason; 130 interrupted (checkpoint written).",
 )
 
 
@@ -163,8 +163,9 @@ def sweep(
         write_plan(results, plan)
         todo = remaining(specs, states, retry_failed=retry_failed)
         console.print(f"{tally(states)}; to train: {len(todo)}", highlight=False)
+        display = SweepDisplay(console, plan.runs, results, len(todo))
         if todo:
-            with SweepDisplay(console, plan.runs, results, len(todo)) as display:
+            with display:
                 find_launcher(launcher)(todo, results, launch_options, display)
         states = states_of(run_ids, results)
         console.print(f"{tally(states)}; report: sasa report {results.folder}", highlight=False)
@@ -172,7 +173,7 @@ def sweep(
         rows = [run_payload(run, state) for run, state in zip(plan.runs, states, strict=True)]
         _print_json({"experiment": loaded.name, "runs": rows})
     if not (dry_run or status):
-        require_all_done(specs, states, results)
+        require_all_done(specs, states, results, display.ended)
 
 
 def _jobs(text: str) -> int | None:

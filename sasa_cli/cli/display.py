@@ -82,7 +82,7 @@ class SweepDisplay:
         self.runs = runs
         self.results = results
         self.todo = todo
-        self.ended = 0
+        self.ended: dict[str, RunState] = {}
         self.live = Live(console=console, auto_refresh=False) if console.is_terminal and not console.quiet else None
         self.next_refresh = 0.0
 
@@ -103,13 +103,13 @@ class SweepDisplay:
             self.console.print(f"started {spec.run_id}", highlight=False)
 
     def finished(self, spec: RunSpec, state: RunState) -> None:
-        self.ended += 1
+        self.ended[spec.run_id] = state
         if not self.live:
             score = f": test top-1 {_last_test(state.record)} %" if state.status == "done" else ""
             seconds = f" in {state.record.seconds:.0f} s" if state.record and state.status == "done" else ""
             note = f": {state.note}" if state.note else ""
             self.console.print(
-                f"[{self.ended}/{self.todo}] {state.status} {spec.run_id}{score}{seconds}{note}",
+                f"[{len(self.ended)}/{self.todo}] {state.status} {spec.run_id}{score}{seconds}{note}",
                 highlight=False,
             )
 

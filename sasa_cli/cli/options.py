@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from sasa_cli.training.devices import DeviceName
+
 # Of several commands.
 ExperimentName = Annotated[str, typer.Argument(help="A YAML file, or an experiment that ships with sasa, as `demo`.")]
 Assignments = Annotated[
@@ -15,7 +17,7 @@ Assignments = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder for results.")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder where data sets lie (default: ./data).")]
-OnDevice = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to train.")]
+OnDevice = Annotated[DeviceName, typer.Option("--device", help="Where to train.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, show what would run, write nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]

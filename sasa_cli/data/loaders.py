@@ -5,6 +5,7 @@ not on epochs that ran before. A run that is resumed at an epoch sees the batche
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -66,10 +67,19 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
         return self.make(key.indices, key.seed), self.labels[torch.from_numpy(key.indices)]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where batches go."""
+
+    device: torch.device
+    pin_memory: bool = False
+    """Whether the device copies faster from page-locked memory."""
+
+
 class Loader:
     """Iterates over (images, labels): (B, 3, S, S) float32, normalised, and (B,) int64, both on the device."""
 
-    def __init__(self, batches: Batches, order: EpochOrder, splits: Splits, workers: int, device: torch.device) -> None:
+    def __init__(self, batches: Batches, order: EpochOrder, splits: Splits, workers: int, place: Place) -> None:
         self._order = order
         self._loader = PrefetchLoader(
             DataLoader(
@@ -78,12 +88,12 @@ class Loader:
                 sampler=order,
                 num_workers=workers,
                 persistent_workers=workers > 0,
-                pin_memory=device.type == "cuda",
+                pin_memory=place.pin_memory,
                 generator=torch.Generator(),  # or each epoch would draw from the model's
             ),
             mean=splits.mean,
             std=splits.std,
-            device=device,
+            device=place.device,
         )
 
     def __len__(self) -> int:
@@ -103,11 +113,11 @@ class Loader:
             raise DataError(str(error).strip().rpartition(f"{DataError.__name__}: ")[2]) from error
 
 
-def train_loader(splits: Splits, recipe: Recipe, *, image_size: int, seed: int, device: torch.device) -> Loader:
+def train_loader(splits: Splits, recipe: Recipe, *, image_size: int, seed: int, place: Place) -> Loader:
     """Augmented batches of the train images, all of `recipe.batch_size` (or one smaller, where there are fewer)."""
     batches = Batches(splits.train, train_batches(splits.train, recipe.augmentation, image_size))
     order = EpochOrder(len(splits.train), recipe.batch_size, seed)
-    return Loader(batches, order, splits, recipe.workers, device)
+    return Loader(batches, order, splits, recipe.workers, place)
 
 
 def eval_loader(
@@ -116,9 +126,9 @@ def eval_loader(
     recipe: Recipe,
     *,
     image_size: int,
-    device: torch.device,
+    place: Place,
 ) -> Loader:
     """Every image of `split` once, in order."""
     images = splits.val if split == "val" else splits.test
     order = EpochOrder(len(images), recipe.batch_size, seed=None)
-    return Loader(Batches(images, eval_batches(images, image_size)), order, splits, recipe.workers, device)
+    return Loader(Batches(images, eval_batches(images, image_size)), order, splits, recipe.workers, place)

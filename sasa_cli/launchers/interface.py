@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from sasa_cli.runs.paths import ExperimentPaths
 from sasa_cli.runs.state import RunState
 from sasa_cli.spec import RunSpec
+from sasa_cli.training.devices import DeviceName
 
-Device = Literal["auto", "cpu", "cuda"]
 REFRESH_SECONDS = 0.5
 
 
@@ -19,7 +19,7 @@ class LaunchOptions:
 
     jobs: int | None = None
     """Runs at a time; None: as many as fit."""
-    device: Device = "auto"
+    device: DeviceName = "auto"
     data_dir: Path | None = None
     fail_fast: bool = False
     cluster: dict[str, Any] = field(default_factory=dict)

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Self
 
 from sasa_cli.errors import BrokenFileError, LockedError, SasaError
-from sasa_cli.launchers.interface import Device, LaunchOptions
+from sasa_cli.launchers.interface import LaunchOptions
 from sasa_cli.runs.paths import ExperimentPaths, RunPaths
 from sasa_cli.runs.record import Failure, read_record, write_record
 from sasa_cli.runs.state import RunState, state_of
 from sasa_cli.spec import RunSpec
+from sasa_cli.training.devices import DeviceName
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Job:
 
     spec: RunSpec
     paths: RunPaths
-    device: Device
+    device: DeviceName
     data_dir: Path | None
     threads: int | None = None
 

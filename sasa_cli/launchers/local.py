@@ -10,23 +10,24 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
-from typing import cast
+from typing import Any, TypeVar, cast
 
 from sasa_cli.errors import EXIT_INTERRUPTED, RunError, SasaError
 from sasa_cli.launchers.cores import available_cores
 from sasa_cli.launchers.interface import REFRESH_SECONDS, LaunchOptions, Observer
 from sasa_cli.launchers.job import Job, Refusal, outcome
-from sasa_cli.launchers.preflight import Preflight, preflight
+from sasa_cli.launchers.preflight import Machine, check_everywhere, check_here
 from sasa_cli.runs.paths import ExperimentPaths
 from sasa_cli.runs.state import RunState
 from sasa_cli.spec import RunSpec
 
 INTERRUPTED = (EXIT_INTERRUPTED, -signal.SIGINT, -signal.SIGTERM)
 PRELOADED = ["sasa_cli.training.run"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def launch_local(
         KeyboardInterrupt: interrupted; the runs have stopped at their last checkpoint.
     """
     context = fork_server()
-    free = _slots(checked(context, specs, options), options.jobs, len(specs))
+    machine = in_torch_process(context, _looked_at, specs, options)
+    free = _slots(machine, options.jobs, len(specs))
     waiting = list(reversed(specs))
     workers: dict[int, _Worker] = {}
     try:
@@ -84,14 +86,24 @@ def fork_server() -> ForkServerContext:
     return context
 
 
-def checked(context: ForkServerContext, specs: Sequence[RunSpec], options: LaunchOptions) -> Preflight:
-    """Look at everything that can be wrong before the first run, in a process that has torch. Raises `SasaError`."""
+def check_before_sending(specs: Sequence[RunSpec], options: LaunchOptions) -> None:
+    """Look at what holds on every machine, for runs that train on another one. Raises `SasaError`."""
+    in_torch_process(fork_server(), _looked_at_elsewhere, specs, options)
+
+
+def in_torch_process(
+    context: ForkServerContext,
+    look: Callable[[Sequence[RunSpec], LaunchOptions], T],
+    specs: Sequence[RunSpec],
+    options: LaunchOptions,
+) -> T:
+    """What `look` gives in a process that has torch. Raises what it raises, `SasaError`."""
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_check, args=(theirs, list(specs), options), daemon=True)
+    process = context.Process(target=_answer, args=(theirs, look, list(specs), options), daemon=True)
     process.start()
     theirs.close()
     try:
-        answer: Preflight | Refusal = ours.recv()
+        answer: T | Refusal = ours.recv()
     except EOFError as error:
         process.join()
         raise RunError(f"the check before the sweep died with exit code {process.exitcode}") from error
@@ -101,19 +113,33 @@ def checked(context: ForkServerContext, specs: Sequence[RunSpec], options: Launc
     return answer
 
 
-def _check(answer: Connection, specs: list[RunSpec], options: LaunchOptions) -> None:
+def _answer(
+    answer: Connection,
+    look: Callable[[Sequence[RunSpec], LaunchOptions], Any],
+    specs: Sequence[RunSpec],
+    options: LaunchOptions,
+) -> None:
     try:
-        answer.send(preflight(specs, options.device, options.data_dir))
+        answer.send(look(specs, options))
     except SasaError as error:
         answer.send(Refusal.of(error))
 
 
-def _slots(found: Preflight, jobs: int | None, runs: int) -> list[_Slot]:
+def _looked_at(specs: Sequence[RunSpec], options: LaunchOptions) -> Machine:
+    check_everywhere(specs, options.data_dir)
+    return check_here(specs, options.device)
+
+
+def _looked_at_elsewhere(specs: Sequence[RunSpec], options: LaunchOptions) -> None:
+    check_everywhere(specs, options.data_dir)
+
+
+def _slots(machine: Machine, jobs: int | None, runs: int) -> list[_Slot]:
     """The machine divided between `jobs` runs."""
     cores = available_cores()
-    if found.device == "cuda":
-        count = min(jobs or found.gpus, runs)
-        return [_Slot(max(1, cores // count), index % found.gpus) for index in range(count)]
+    if machine.device != "cpu":
+        count = min(jobs or machine.count, runs)
+        return [_Slot(max(1, cores // count), index % machine.count) for index in range(count)]
     count = min(jobs or cores, runs)
     return [_Slot(max(1, cores // count), None) for _ in range(count)]
 

@@ -1,41 +1,55 @@
-"""What can be found wrong before the first run of a sweep: device, recipe, images."""
+"""What can be found wrong before the first run of a sweep: everywhere, and on the machine that trains."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from sasa_cli.launchers.interface import Device
 from sasa_cli.spec import RunSpec
+from sasa_cli.training.devices import DeviceName
 
 
 @dataclass(frozen=True)
-class Preflight:
-    """What the runs will find on this machine."""
+class Machine:
+    """What the runs will find where they train."""
 
-    device: Literal["cpu", "cuda"]
-    gpus: int
+    device: str
+    count: int
+    """How many of these devices there are."""
 
 
-def preflight(specs: Sequence[RunSpec], device: Device, data_dir: Path | None) -> Preflight:
-    """Look at all that `specs` need.
+def check_everywhere(specs: Sequence[RunSpec], data_dir: Path | None) -> None:
+    """Look at all that holds wherever `specs` are trained: recipe and images.
 
     Raises:
-        SpecError: this machine cannot do what a spec asks for.
+        SpecError: a spec asks for what does not exist.
         DataError: images are missing or broken.
     """
-    import torch
-
     from sasa_cli.data.catalog import check_available
     from sasa_cli.data.splits import load_splits
-    from sasa_cli.training.checks import check_run
-    from sasa_cli.training.environment import resolve_device
+    from sasa_cli.training.checks import check_spec
 
-    found = resolve_device(device)
-    for spec in {spec.cell_hash: spec for spec in specs}.values():
-        check_run(spec, found)
+    for spec in _cells(specs):
+        check_spec(spec)
     for data in {spec.data for spec in specs}:
         check_available(data, data_dir)
         load_splits(data, data_dir)
-    on_gpu = found.type == "cuda"
-    return Preflight("cuda" if on_gpu else "cpu", torch.cuda.device_count() if on_gpu else 0)
+
+
+def check_here(specs: Sequence[RunSpec], device: DeviceName) -> Machine:
+    """Look at what this machine has, where it is the one that trains; on others, each run does so itself.
+
+    Raises:
+        SpecError: this machine cannot do what a spec asks for.
+    """
+    from sasa_cli.training.checks import check_machine
+    from sasa_cli.training.devices import DEVICES, resolve_device
+
+    found = resolve_device(device)
+    for spec in _cells(specs):
+        check_machine(spec, found)
+    return Machine(found.type, DEVICES[found.type].count())
+
+
+def _cells(specs: Sequence[RunSpec]) -> list[RunSpec]:
+    """One spec of each cell."""
+    return list({spec.cell_hash: spec for spec in specs}.values())

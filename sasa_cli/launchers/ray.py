@@ -10,7 +10,7 @@ from typing import Any
 from sasa_cli.errors import SpecError
 from sasa_cli.launchers.interface import REFRESH_SECONDS, LaunchOptions, Observer
 from sasa_cli.launchers.job import Job, outcome
-from sasa_cli.launchers.local import checked, fork_server
+from sasa_cli.launchers.local import check_before_sending
 from sasa_cli.runs.paths import ExperimentPaths
 from sasa_cli.runs.state import RunState
 from sasa_cli.spec import RunSpec
@@ -26,7 +26,7 @@ def launch_ray(specs: Sequence[RunSpec], results: ExperimentPaths, options: Laun
         KeyboardInterrupt: interrupted; what was running is cancelled.
     """
     ray = _ray()
-    checked(fork_server(), specs, options)
+    check_before_sending(specs, options)
     ray.init(include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
     gpus = 1 if options.device != "cpu" and ray.cluster_resources().get("GPU") else 0
     request = {"num_cpus": 1, "num_gpus": gpus, "max_retries": 0, **options.cluster}

@@ -11,7 +11,7 @@ from typing import Any
 from sasa_cli.errors import SpecError
 from sasa_cli.launchers.interface import LaunchOptions, Observer
 from sasa_cli.launchers.job import Job, outcome
-from sasa_cli.launchers.local import checked, fork_server
+from sasa_cli.launchers.local import check_before_sending
 from sasa_cli.runs.paths import ExperimentPaths
 from sasa_cli.runs.state import RunState
 from sasa_cli.spec import RunSpec
@@ -41,7 +41,7 @@ def launch_slurm(
         KeyboardInterrupt: no longer watched; the jobs go on.
     """
     executor = _executor(ExperimentPaths(results.folder.absolute()))
-    checked(fork_server(), specs, options)
+    check_before_sending(specs, options)
     parameters = DEFAULTS | options.cluster
     if options.jobs is not None:
         parameters["slurm_array_parallelism"] = options.jobs

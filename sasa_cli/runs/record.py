@@ -77,14 +77,14 @@ class Environment(Stored):
     timm: str
     platform: str
     device: str
-    """cpu or cuda."""
+    """As `--device` calls it."""
     device_name: str
     threads: int
     dtype: str
     git_commit: str | None
     """Commit of the working folder, `+changes` where files differed from it; None outside a repository."""
     code: str | None = None
-    """SHA-256 over the sources that numbers come from (attention, models, data, training); None in older records."""
+    """SHA-256 over what the sources of training compute (`training/code.py`); None in older records."""
     kernel: str | None = None
     """Instruction set of the compiled attention kernel for the CPU; None where there is none."""
     allocator: str | None = None

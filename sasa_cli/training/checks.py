@@ -1,24 +1,31 @@
-"""What can be refused before anything is read or trained."""
+"""What can be refused before anything is read or trained: everywhere, or on the machine that trains."""
 
 import torch
 from timm.optim import get_optimizer_class, get_optimizer_info, list_optimizers
 
-from sasa_cli.attention import Problem, available_backends, choose_backend
+from sasa_cli.attention import Problem, available_backends, choose_backend, known_backends
 from sasa_cli.errors import SpecError
 from sasa_cli.experiment.file import nearest
 from sasa_cli.models import attention_problems
 from sasa_cli.spec import Recipe, RunSpec
+from sasa_cli.training.devices import check_precision
 from sasa_cli.training.optimization import AMP_DTYPES, mixes_images
 
 LOOKAHEAD = "lookahead_"  # before the name of any optimizer
 
 
-def check_run(spec: RunSpec, device: torch.device) -> None:
-    """Refuse what timm or this device cannot do. Raises `SpecError`."""
+def check_spec(spec: RunSpec) -> None:
+    """Refuse what can be trained nowhere. Raises `SpecError`."""
+    _check_backend_exists(spec.model.attention.backend)
+    _check_optimizer_exists(spec.recipe.optimizer)
+    check_pairs(spec.recipe, spec.recipe.batch_size)
+
+
+def check_machine(spec: RunSpec, device: torch.device) -> None:
+    """Refuse what cannot be trained on this device of this machine. Raises `SpecError`."""
     _check_backend(spec, device)
     _check_optimizer(spec.recipe.optimizer)
-    _check_precision(spec.recipe, device)
-    check_pairs(spec.recipe, spec.recipe.batch_size)
+    check_precision(spec.recipe.amp, device)
 
 
 def check_pairs(recipe: Recipe, batch_size: int) -> None:
@@ -27,6 +34,14 @@ def check_pairs(recipe: Recipe, batch_size: int) -> None:
         raise SpecError(
             f"recipe.batch_size: batches of {batch_size} images are odd; allowed are even ones, because mixup and "
             "cutmix pair the images of a batch"
+        )
+
+
+def _check_backend_exists(name: str) -> None:
+    known = ["auto", *known_backends()]
+    if name not in known:
+        raise SpecError(
+            f"model.attention.backend: {name!r} is none{nearest(name, known)}; allowed are {', '.join(known)}"
         )
 
 
@@ -58,7 +73,7 @@ def run_problems(spec: RunSpec, device: torch.device) -> dict[str, Problem]:
     )
 
 
-def _check_optimizer(name: str) -> None:
+def _check_optimizer_exists(name: str) -> None:
     base = name.lower().removeprefix(LOOKAHEAD)
     known = [str(name) for name in list_optimizers()]
     if base not in known:
@@ -68,14 +83,10 @@ def _check_optimizer(name: str) -> None:
         )
     if get_optimizer_info(base).second_order:
         raise SpecError(f"recipe.optimizer: {name!r} needs second derivatives, which local attention does not have")
+
+
+def _check_optimizer(name: str) -> None:
     try:
-        get_optimizer_class(base)
+        get_optimizer_class(name.lower().removeprefix(LOOKAHEAD))
     except (AssertionError, ImportError) as error:  # how timm says that apex, bitsandbytes or CUDA is missing
         raise SpecError(f"recipe.optimizer: {name!r} does not run here: {error}") from error
-
-
-def _check_precision(recipe: Recipe, device: torch.device) -> None:
-    if recipe.amp == "fp16" and device.type != "cuda":
-        raise SpecError(f"recipe.amp: fp16 needs a GPU; allowed on {device.type} are off and bf16")
-    if recipe.amp == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise SpecError("recipe.amp: this GPU has no bf16; allowed are off and fp16")

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from timm.utils import AverageMeter, dispatch_clip_grad, random_seed
+from timm.utils import AverageMeter, dispatch_clip_grad
 from torch import Tensor
 
 from sasa_cli.data.loaders import Loader
 from sasa_cli.training.checkpoint import TrainingState
+from sasa_cli.training.devices import DEVICES, seed_everything
 from sasa_cli.training.evaluation import NonFiniteLossError
 from sasa_cli.training.optimization import Objective
 
-# Reading the loss makes the program wait for a GPU, so there it is read for many steps at once.
-STEPS_BETWEEN_LOSSES = {"cpu": 1, "cuda": 50}
 TRAINING_STREAM = 1  # sets its seeds apart from those of the batches
 
 
@@ -34,7 +33,7 @@ class TrainedEpoch:
 
 def seed_epoch(seed: int, epoch: int) -> None:
     """Seed all generators of random numbers for one epoch of the run `seed`; epoch 0 is for the first weights."""
-    random_seed(int(np.random.SeedSequence((seed, epoch, TRAINING_STREAM)).generate_state(1)[0]))
+    seed_everything(int(np.random.SeedSequence((seed, epoch, TRAINING_STREAM)).generate_state(1)[0]))
 
 
 def train_epoch(
@@ -66,7 +65,7 @@ def train_epoch(
     started = time.perf_counter()
     steps, images_seen = len(loader), 0
     losses = _Losses(epoch)
-    interval = STEPS_BETWEEN_LOSSES[objective.precision.device.type]
+    interval = DEVICES[objective.precision.device.type].steps_between_losses
     state.model.train()
     seed_epoch(seed, epoch)
     loader.set_epoch(epoch)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Literal
 
 from sasa_cli.counting.macs import count_model
 from sasa_cli.data.catalog import number_of_classes
@@ -22,8 +21,9 @@ from sasa_cli.runs.lock import locked
 from sasa_cli.runs.paths import RunPaths
 from sasa_cli.runs.record import RunRecord, read_record
 from sasa_cli.spec import RunSpec
-from sasa_cli.training.checks import check_run
-from sasa_cli.training.environment import repeatable, resolve_device
+from sasa_cli.training.checks import check_machine, check_spec
+from sasa_cli.training.devices import DeviceName, resolve_device
+from sasa_cli.training.environment import repeatable
 from sasa_cli.training.journal import Journal, utc_now
 from sasa_cli.training.progress import EpochRow, Progress
 from sasa_cli.training.session import Session
@@ -35,7 +35,7 @@ __all__ = ["EpochRow", "Progress", "RunOptions", "train_run"]
 class RunOptions:
     """How a run is carried out; its spec says what it is."""
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: DeviceName = "auto"
     resume: bool = True
     """False: remove what is there of the run and begin anew."""
     data_dir: Path | None = None
@@ -65,7 +65,8 @@ def train_run(
         KeyboardInterrupt: interrupted.
     """
     device = resolve_device(options.device)
-    check_run(spec, device)
+    check_spec(spec)
+    check_machine(spec, device)
     make_folder(paths.folder)
     with locked(paths):
         if not options.resume:

@@ -11,7 +11,7 @@ from torch import nn
 
 from sasa_cli.attention import choose_backend, refused_backends
 from sasa_cli.data.catalog import check_available
-from sasa_cli.data.loaders import Loader, eval_loader, train_loader
+from sasa_cli.data.loaders import Loader, Place, eval_loader, train_loader
 from sasa_cli.data.splits import Splits, load_splits
 from sasa_cli.errors import RunError
 from sasa_cli.models import attention_backends, build_model
@@ -21,7 +21,8 @@ from sasa_cli.spec import RunSpec
 from sasa_cli.training.allocator import keep_pages
 from sasa_cli.training.checkpoint import TrainingState, load_best, load_checkpoint, save_best, save_checkpoint
 from sasa_cli.training.checks import check_pairs, run_problems
-from sasa_cli.training.environment import capture_environment, peak_memory_mib
+from sasa_cli.training.devices import DEVICES
+from sasa_cli.training.environment import capture_environment
 from sasa_cli.training.evaluation import evaluate
 from sasa_cli.training.journal import Journal
 from sasa_cli.training.loop import TrainedEpoch, seed_epoch, train_epoch
@@ -29,7 +30,6 @@ from sasa_cli.training.optimization import Objective, Precision, create_optimize
 from sasa_cli.training.progress import EpochRow, Progress, best_row, metrics_csv
 
 Listener = Callable[[Progress], None]
-MEMORY_MEANING = {"cpu": "resident in the whole process", "cuda": "allocated by tensors on the GPU"}
 
 
 class Session:
@@ -50,15 +50,15 @@ class Session:
         self.device = device
         self.listener = listener
         self.precision = Precision.of(spec.recipe, device)
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+        DEVICES[device.type].reset_peak_memory(device)
         self.journal.log(f"start of {spec.run_id}, {spec.recipe.epochs} epochs")
         self._record_environment()
         self.splits = self._load_splits(data_dir)
         image_size = spec.data.image_size
-        self.train = train_loader(self.splits, spec.recipe, image_size=image_size, seed=spec.seed, device=device)
-        self.val = eval_loader(self.splits, "val", spec.recipe, image_size=image_size, device=device)
-        self.test = eval_loader(self.splits, "test", spec.recipe, image_size=image_size, device=device)
+        place = Place(device, pin_memory=DEVICES[device.type].pins_memory)
+        self.train = train_loader(self.splits, spec.recipe, image_size=image_size, seed=spec.seed, place=place)
+        self.val = eval_loader(self.splits, "val", spec.recipe, image_size=image_size, place=place)
+        self.test = eval_loader(self.splits, "test", spec.recipe, image_size=image_size, place=place)
         self.state = self._new_state()
         self.objective = Objective.of(spec.recipe, self.state.model, self.splits.num_classes, self.precision)
         load_checkpoint(journal.paths, spec.run_id, self.state, len(self.train))
@@ -130,7 +130,7 @@ class Session:
         for group in self.state.optimizer.param_groups:
             parameters = sum(parameter.numel() for parameter in group["params"])
             log(f"optimizer: weight decay {group['weight_decay']:g} on {parameters} parameters")
-        log(f"peak memory: {MEMORY_MEANING[self.device.type]}")
+        log(f"peak memory: {DEVICES[self.device.type].memory_meaning}")
         done = len(self.state.rows)
         log(f"resumes after epoch {done}" if done else "begins with epoch 1")
 
@@ -180,7 +180,7 @@ class Session:
             train_images=trained.images,
             train_seconds=trained.seconds,
             seconds=trained.seconds + time.perf_counter() - started,
-            peak_memory_mib=peak_memory_mib(self.device),
+            peak_memory_mib=DEVICES[self.device.type].peak_memory_mib(self.device),
         )
 
     def _record_backends(self) -> None:

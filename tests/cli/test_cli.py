@@ -203,7 +203,7 @@ def test_an_unknown_optimizer_is_refused_before_training(tiny: Path, out: Path):
 def test_an_unknown_backend_is_refused_before_training(command: str, tiny: Path, out: Path):
     result = sasa(command, tiny, "--set", "model.attention.backend=abacus", "--out", out)
     assert result.exit_code == 2, result.output
-    assert "model.attention.backend: 'abacus' does not run here; allowed are auto, " in result.stderr
+    assert "model.attention.backend: 'abacus' is none; allowed are auto, " in result.stderr
     assert not list(out.rglob("record.json"))
 
 

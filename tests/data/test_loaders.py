@@ -10,12 +10,12 @@ from torch import Tensor
 
 from sasa_cli.data import augmentation
 from sasa_cli.data.images import ArrayImages
-from sasa_cli.data.loaders import EpochOrder, Loader, eval_loader, train_loader
+from sasa_cli.data.loaders import EpochOrder, Loader, Place, eval_loader, train_loader
 from sasa_cli.data.splits import Splits, load_splits
 from sasa_cli.errors import DataError
 from sasa_cli.spec import DataSpec, Recipe
 
-CPU = torch.device("cpu")
+HERE = Place(torch.device("cpu"))
 AUGMENTATIONS = ["none", "crop-flip", "resized-crop", "randaugment"]
 
 
@@ -34,7 +34,7 @@ def photos(image_folder: Path) -> Splits:
 
 def train(splits: Splits, *, seed: int = 0, image_size: int = 32, **recipe: Any) -> Loader:
     settings = Recipe(**{"batch_size": 16} | recipe)
-    return train_loader(splits, settings, image_size=image_size, seed=seed, device=CPU)
+    return train_loader(splits, settings, image_size=image_size, seed=seed, place=HERE)
 
 
 def epoch(loader: Loader, number: int) -> list[tuple[Tensor, Tensor]]:
@@ -49,7 +49,7 @@ def same(left: list[tuple[Tensor, Tensor]], right: list[tuple[Tensor, Tensor]]) 
 
 
 def test_batches_are_normalised_float_images_and_integer_labels(small: Splits) -> None:
-    images, labels = next(iter(eval_loader(small, "val", Recipe(), image_size=32, device=CPU)))
+    images, labels = next(iter(eval_loader(small, "val", Recipe(), image_size=32, place=HERE)))
     assert images.shape == (50, 3, 32, 32)
     assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
     assert isinstance(small.val, ArrayImages)
@@ -60,7 +60,7 @@ def test_batches_are_normalised_float_images_and_integer_labels(small: Splits) -
 
 @pytest.mark.parametrize(("split", "count"), [("val", 50), ("test", 30)])
 def test_evaluation_sees_every_image_once_in_order(small: Splits, split: Any, count: int) -> None:
-    loader = eval_loader(small, split, Recipe(batch_size=16), image_size=32, device=CPU)
+    loader = eval_loader(small, split, Recipe(batch_size=16), image_size=32, place=HERE)
     labels = torch.cat([labels for _images, labels in loader])
     assert labels.tolist() == getattr(small, split).labels.tolist()
     assert len(labels) == count
@@ -134,7 +134,7 @@ def test_equal_images_are_augmented_apart(small: Splits, augmentation_name: str)
 def test_fast_and_slow_paths_agree_where_nothing_is_random(small: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     def both() -> Iterator[list[tuple[Tensor, Tensor]]]:
         yield epoch(train(small, augmentation="none"), 0)
-        yield list(eval_loader(small, "test", Recipe(), image_size=32, device=CPU))
+        yield list(eval_loader(small, "test", Recipe(), image_size=32, place=HERE))
 
     fast = list(both())
     monkeypatch.setattr(augmentation, "_fits", lambda _images, _size: False)
@@ -150,7 +150,7 @@ def test_images_are_brought_to_the_size_asked_for(
         loader = train(splits, augmentation=augmentation_name, image_size=image_size, batch_size=27)
         images, _labels = next(iter(loader))
         assert images.shape == (27, 3, image_size, image_size)
-        images, _labels = next(iter(eval_loader(splits, "test", Recipe(), image_size=image_size, device=CPU)))
+        images, _labels = next(iter(eval_loader(splits, "test", Recipe(), image_size=image_size, place=HERE)))
         assert images.shape[2:] == (image_size, image_size)
 
 
@@ -167,7 +167,7 @@ def test_broken_image_ends_the_epoch_with_one_line(image_folder: Path, photos: S
     path.write_bytes(path.read_bytes()[:300])
     loaders = [
         train(photos, workers=workers, batch_size=27),
-        eval_loader(photos, "val", Recipe(workers=workers), image_size=32, device=CPU),
+        eval_loader(photos, "val", Recipe(workers=workers), image_size=32, place=HERE),
     ]
     messages = []
     for loader in loaders:

@@ -5,20 +5,23 @@ import signal
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from sasa_cli.errors import SpecError
+from sasa_cli.cli.app import app
+from sasa_cli.errors import SasaError, SpecError, SweepIncompleteError
 from sasa_cli.experiment.file import load_experiment
 from sasa_cli.experiment.sweep import expand_sweep
 from sasa_cli.launchers import LAUNCHERS, find_launcher, local, slurm
 from sasa_cli.launchers.cores import available_cores
 from sasa_cli.launchers.interface import LaunchOptions
 from sasa_cli.launchers.job import Job, Refusal, outcome
-from sasa_cli.launchers.preflight import Preflight
-from sasa_cli.launchers.remaining import remaining
+from sasa_cli.launchers.preflight import Machine
+from sasa_cli.launchers.remaining import remaining, require_all_done
 from sasa_cli.runs.paths import ExperimentPaths, RunPaths
 from sasa_cli.runs.record import read_record
 from sasa_cli.runs.state import RunState, state_of
 from sasa_cli.spec import RunSpec
+from sasa_cli.training.devices import DEVICES
 
 SMALL = [
     "data.train_images=64",
@@ -64,15 +67,15 @@ def test_every_launcher_can_be_found():
 
 @pytest.mark.parametrize(("jobs", "runs", "expected"), [(1, 5, 1), (2, 5, 2), (8, 3, 3)])
 def test_cores_are_divided_between_the_runs(jobs: int, runs: int, expected: int):
-    slots = local._slots(Preflight("cpu", 0), jobs, runs)
+    slots = local._slots(Machine("cpu", 1), jobs, runs)
     assert len(slots) == expected
     assert {slot.threads for slot in slots} == {max(1, available_cores() // expected)}
 
 
 def test_each_gpu_gets_a_run():
-    slots = local._slots(Preflight("cuda", 2), None, 5)
+    slots = local._slots(Machine("cuda", 2), None, 5)
     assert [slot.gpu for slot in slots] == [0, 1]
-    assert [slot.gpu for slot in local._slots(Preflight("cuda", 2), 4, 5)] == [0, 1, 0, 1]
+    assert [slot.gpu for slot in local._slots(Machine("cuda", 2), 4, 5)] == [0, 1, 0, 1]
 
 
 def test_what_remains(specs: list[RunSpec]):
@@ -151,3 +154,46 @@ def test_ray_tasks_train_the_runs(specs: list[RunSpec], tmp_path: Path):
     witness = Witness()
     find_launcher("ray")(specs, ExperimentPaths(tmp_path), LaunchOptions(device="cpu"), witness)
     assert [witness.ended[spec.run_id].status for spec in specs] == ["done", "done"]
+
+
+@pytest.mark.slow
+def test_a_login_node_without_a_gpu_sends_runs_that_need_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What only the machine that trains can tell is not refused where the sweep is started, but in each run."""
+    submitit = pytest.importorskip("submitit", reason="submitit is not installed")
+    monkeypatch.setattr(slurm, "_executor", lambda results: submitit.LocalExecutor(results.folder / "slurm"))
+    monkeypatch.setattr(slurm, "DEFAULTS", {"timeout_min": 5, "cpus_per_task": 1})
+    monkeypatch.setattr(slurm, "POLL_SECONDS", 0.2)
+    if DEVICES["cuda"].count():
+        pytest.skip("there is a GPU here")
+    arguments = ["demo", *(word for text in SMALL for word in ("--set", text)), "--set", "recipe.amp=fp16"]
+    arguments += ["--device", "cuda", "--out", str(tmp_path)]
+    sent = CliRunner().invoke(app, ["sweep", *arguments, "--launcher", "slurm"])
+    assert "started CCCC-s0" in sent.stdout
+    assert sent.exit_code == 4, sent.output
+    assert "2 of 2 runs are not done" in sent.stderr
+    assert sent.stderr.count("failed: --device cuda: no CUDA device is available here") == 2
+    here = CliRunner().invoke(app, ["sweep", *arguments, "--launcher", "local"])
+    assert (here.exit_code, "started" in here.stdout) == (2, False)
+    assert "--device cuda: no CUDA device" in here.stderr
+
+
+@pytest.mark.parametrize("setting", ["recipe.optimizer=abacus", "model.attention.backend=abacus"])
+def test_what_exists_nowhere_is_refused_before_it_is_sent(setting: str, tmp_path: Path):
+    options = LaunchOptions(device="cuda")
+    with pytest.raises(SasaError, match="abacus"):
+        local.check_before_sending(expand_sweep(load_experiment("demo", [*SMALL, setting])), options)
+    with pytest.raises(SasaError, match="cifar10: no cifar-10-batches-bin"):
+        local.check_before_sending(expand_sweep(load_experiment("demo", [*SMALL, "data.name=cifar10"])), options)
+
+
+def test_a_sweep_names_every_run_that_is_not_done(specs: list[RunSpec], tmp_path: Path):
+    results = ExperimentPaths(tmp_path)
+    first, second = (spec.run_id for spec in specs)
+    states = [RunState("missing"), RunState("interrupted", note="after 2 epochs")]
+    with pytest.raises(SweepIncompleteError) as raised:
+        require_all_done(specs, states, results, {first: RunState("failed", note="no GPU")})
+    assert str(raised.value).splitlines()[1:] == [
+        f"  {results.run(first).folder}: failed: no GPU",
+        f"  {results.run(second).folder}: interrupted: after 2 epochs",
+    ]
+    require_all_done(specs, [RunState("done"), RunState("running")], results, {})

@@ -89,7 +89,7 @@ def test_interruption_is_recorded_and_goes_on_up(train: Trainer) -> None:
         ({"optimizer": "sdg"}, "recipe.optimizer: 'sdg' is no optimizer of timm (did you mean 'sgd'?)"),
         ({"optimizer": "adahessian"}, "recipe.optimizer: 'adahessian' needs second derivatives"),
         ({"optimizer": "fusedsgd"}, "recipe.optimizer: 'fusedsgd' does not run here: CUDA required"),
-        ({"amp": "fp16"}, "recipe.amp: fp16 needs a GPU; allowed on cpu are off and bf16"),
+        ({"amp": "fp16"}, "recipe.amp: fp16 is not possible on this CPU; allowed are off and bf16"),
         ({"mixup_alpha": 0.2, "batch_size": 33}, "recipe.batch_size: batches of 33 images are odd"),
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
@@ -105,7 +105,7 @@ def test_impossible_recipes_are_refused_before_anything_is_written(
 
 
 def test_backend_that_does_not_run_here_is_refused(train: Trainer) -> None:
-    with pytest.raises(SpecError, match=r"model\.attention\.backend: 'abacus' does not run here; allowed are auto, "):
+    with pytest.raises(SpecError, match=r"model\.attention\.backend: 'abacus' is none; allowed are auto, "):
         train(with_backend(tiny("AAAA"), "abacus"))
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from sasa_cli.errors import SpecError
 from sasa_cli.spec import Recipe
-from sasa_cli.training.checks import check_run
+from sasa_cli.training.checks import check_machine, check_spec
 from sasa_cli.training.optimization import Objective, Precision, create_optimizer, create_schedule
 
 from .runs import tiny
@@ -79,7 +79,8 @@ def test_momentum_and_name_reach_the_optimizer() -> None:
 def test_an_optimizer_of_timm_is_refused_or_updates(name: str) -> None:
     spec = tiny(optimizer=name, lr=0.01)
     try:
-        check_run(spec, CPU)
+        check_spec(spec)
+        check_machine(spec, CPU)
     except SpecError:
         assert name.startswith(("apex", "bnb", "fused")) or name == "adahessian"
         return
