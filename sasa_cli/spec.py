@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from sasa_cli.errors import KeyProblemsError
 from sasa_cli.kinds import KINDS, attend, have_extent, have_pool, kinds_of
 
 STAGE_COUNT = 4
@@ -31,14 +32,6 @@ STEM_SETTINGS = ("position", "content", "embedding")
 # Settings that joined after the first runs, and what those runs did: with that value they stay out of a run's hash,
 # so that earlier runs keep their names.
 EARLIER_VALUES = {("model", "attention", "pool"): "after"}
-
-
-class KeyProblemsError(ValueError):
-    """Problems of a section, each with the key (relative to the section) that it belongs to."""
-
-    def __init__(self, problems: list[tuple[tuple[str, ...], str]]) -> None:
-        self.problems = problems
-        super().__init__("; ".join(f"{'.'.join(key)}: {message}" for key, message in problems))
 
 
 def _tuple_from_list(value: Any) -> Any:
@@ -144,12 +137,13 @@ class ModelSpec(Section):
 
     @model_validator(mode="after")
     def _geometry(self) -> Self:
-        problems = list(self._problems())
+        problems = list(self.problems())
         if problems:
             raise KeyProblemsError(problems)
         return self
 
-    def _problems(self) -> Iterable[tuple[tuple[str, ...], str]]:
+    def problems(self) -> Iterable[tuple[tuple[str, ...], str]]:
+        """What does not fit together: keys, and a message for each."""
         if self.name is None and self.layers is None:
             yield ("name",), f"missing; allowed are {', '.join(DEPTHS)}, or give `layers`"
         if any((channels * self.width) % 1 or (channels * self.width) % 2 for channels in STAGE_CHANNELS):
@@ -328,31 +322,37 @@ class RunSpec(Section):
                 return {prefix: node}
             return {key: leaf for name, below in node.items() for key, leaf in flat(f"{prefix}.{name}", below).items()}
 
-        return {key: leaf for section, node in self._identity().items() for key, leaf in flat(section, node).items()}
+        identity = json.loads(_identity(self.model, self.data, self.recipe))
+        return {key: leaf for section, node in identity.items() for key, leaf in flat(section, node).items()}
 
     @property
     def cell_hash(self) -> str:
         """Hash of all that the numbers depend on but the seed."""
-        return _digest(self._identity())
+        return _digest(_identity(self.model, self.data, self.recipe))
 
     @property
     def run_id(self) -> str:
-        return f"{self.label}-s{self.seed}-{_digest(self._identity() | {'seed': self.seed})}"
-
-    def _identity(self) -> dict[str, Any]:
-        # Where the images lie and how many processes read them differ between machines, not between results; the
-        # batch size that lr was meant for is part of lr by now.
-        identity: dict[str, Any] = {
-            "model": self.model.model_dump(mode="json"),
-            "data": self.data.model_dump(mode="json", exclude={"root"}),
-            "recipe": self.recipe.model_dump(mode="json", exclude={"workers", "lr_batch_size"}),
-        }
-        for (*sections, key), value in EARLIER_VALUES.items():
-            section = functools.reduce(dict.__getitem__, sections, identity)
-            if section[key] == value:
-                del section[key]
-        return identity
+        identity = _identity(self.model, self.data, self.recipe)
+        with_seed = identity.removesuffix("}") + f', "seed": {self.seed}}}'  # which stays in the order of the keys
+        return f"{self.label}-s{self.seed}-{_digest(with_seed)}"
 
 
-def _digest(identity: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+@functools.lru_cache(maxsize=4096)  # asked for each run several times, and the seeds of a cell have the same
+def _identity(model: ModelSpec, data: DataSpec, recipe: Recipe) -> str:
+    """All that the numbers depend on but the seed, as JSON with its keys in order."""
+    # Where the images lie and how many processes read them differ between machines, not between results; the
+    # batch size that lr was meant for is part of lr by now.
+    identity: dict[str, Any] = {
+        "model": model.model_dump(mode="json"),
+        "data": data.model_dump(mode="json", exclude={"root"}),
+        "recipe": recipe.model_dump(mode="json", exclude={"workers", "lr_batch_size"}),
+    }
+    for (*sections, key), value in EARLIER_VALUES.items():
+        section = functools.reduce(dict.__getitem__, sections, identity)
+        if section[key] == value:
+            del section[key]
+    return json.dumps(identity, sort_keys=True)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -27,7 +27,7 @@ paper       ->
 """
 ARROWS = {room: set(arrows.split()) for room, arrows in (line.split("->") for line in ROOMS.strip().splitlines())}
 ARROWS = {room.strip(): arrows | FOUNDATION for room, arrows in ARROWS.items()}
-ARROWS |= {"errors": set(), "kinds": set(), "spec": {"kinds"}, "runs": {"errors", "spec"}}
+ARROWS |= {"errors": set(), "kinds": set(), "spec": {"errors", "kinds"}, "runs": {"errors", "spec"}}
 TORCH_FREE = ["cli", "experiment", "runs", "counting", "paper", "rendering", "reporting", "launchers"]
 WITH_TORCH = {"counting.foreign", "counting.counters", "counting.formulations"}  # imported where they are needed
 

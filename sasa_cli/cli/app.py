@@ -138,7 +138,7 @@ def sweep(
     from sasa_cli.cli.display import SweepDisplay, sweep_table, tally
     from sasa_cli.experiment.file import load_experiment
     from sasa_cli.experiment.source import parse_assignment
-    from sasa_cli.experiment.sweep import expand_sweep
+    from sasa_cli.experiment.sweep import expand_sweep, without_effect
     from sasa_cli.launchers import find_launcher
     from sasa_cli.launchers.interface import LaunchOptions
     from sasa_cli.launchers.planning import make_plan, run_payload
@@ -157,7 +157,10 @@ def sweep(
     console = _console(silent=quiet or as_json)
 
     states = states_of(run_ids, results)
-    console.print(sweep_table(plan.runs, states))
+    if not console.quiet:
+        console.print(sweep_table(plan.runs, states))
+        for note in without_effect(loaded, specs):
+            console.print(f"note: {note}", highlight=False)
     if not (dry_run or status):
         make_folder(results.runs)
         write_plan(results, plan)

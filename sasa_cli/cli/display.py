@@ -27,6 +27,7 @@ STATUS_STYLE: dict[Status, str] = {
     "missing": "dim",
 }
 REFRESH_SECONDS = 2.0
+SHOWN_RUNS = 500  # nobody reads more, and a terminal takes seconds for some thousands
 
 
 def megas(count: int) -> str:
@@ -40,16 +41,18 @@ def gigas(count: int) -> str:
 
 
 def sweep_table(runs: Sequence[PlannedRun], states: Sequence[RunState]) -> Table:
-    """One row for each run: its cell, cost and state."""
+    """One row for each run: its cell, cost and state; of a very long sweep the first rows."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for header, justify in [("run", "left"), ("params", "right"), ("FLOPs (2 x MACs)", "right"), ("status", "left")]:
         table.add_column(header, justify=justify, no_wrap=header == "run")  # type: ignore[arg-type]
     table.add_column("test top-1 %", justify="right")
     table.add_column("note", overflow="fold")
-    for run, state in zip(runs, states, strict=True):
+    for run, state in zip(runs[:SHOWN_RUNS], states, strict=False):
         status = Text(state.status, style=STATUS_STYLE[state.status])
         score = _last_test(state.record)
         table.add_row(run.run_id, megas(run.params), gigas(2 * run.macs), status, score, state.note)
+    if len(runs) > SHOWN_RUNS:
+        table.add_row(f"and {len(runs) - SHOWN_RUNS:,} more, which --json lists")
     return table
 
 

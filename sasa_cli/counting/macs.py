@@ -10,6 +10,7 @@ All numbers are exact integers. FLOPs are 2 x MACs (paper, footnote 4) and appea
 """
 
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 
 from sasa_cli.counting.layers import STEM_BLOCK, LayerCount, Network, Shape
 from sasa_cli.kinds import KINDS
@@ -28,16 +29,16 @@ class ModelCount:
     notes: tuple[str, ...] = ()
     """What a reader must know about these numbers."""
 
-    @property
+    @cached_property
     def params(self) -> int:
         return sum(layer.params for layer in self.layers)
 
-    @property
+    @cached_property
     def macs(self) -> int:
         """Every product in full (paper, equation 3)."""
         return sum(layer.macs for layer in self.layers)
 
-    @property
+    @cached_property
     def macs_executed(self) -> int:
         """As `macs`, but q.r factored into rows and columns."""
         return sum(layer.macs_executed for layer in self.layers)
@@ -137,11 +138,16 @@ def model_label(model: ModelSpec, image_size: int) -> str:
     Options without effect are left out, as are those that the image size decides.
     """
     decided = model.canonical(image_size)
-    usual = _options(ModelSpec(name="sasa_resnet50").canonical(image_size))
+    usual = _usual_options(image_size)
     parts = [decided.name or f"sasa_resnet layers={_dashed(decided.layers)}"]
     parts += [decided.stages] if decided.stages != "AAAA" else []
     parts += [f"{key}={_dashed(value)}" for key, value in _options(decided).items() if value != usual[key]]
     return " ".join(parts)
+
+
+@cache
+def _usual_options(image_size: int) -> dict[str, object]:
+    return _options(ModelSpec(name="sasa_resnet50").canonical(image_size))
 
 
 def _options(model: ModelSpec) -> dict[str, object]:

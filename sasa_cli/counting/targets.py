@@ -6,8 +6,9 @@ from pathlib import Path
 from sasa_cli.counting.macs import ModelCount, count_model
 from sasa_cli.data.catalog import number_of_classes
 from sasa_cli.errors import SpecError
-from sasa_cli.experiment.file import load_experiment, model_experiment, shipped_experiments
+from sasa_cli.experiment.file import load_experiment, model_experiment
 from sasa_cli.experiment.match import Budget, WidthMatch, cost, match_width
+from sasa_cli.experiment.shipped import shipped_experiments
 from sasa_cli.experiment.sweep import base_run, expand_sweep
 from sasa_cli.spec import DEPTHS, ModelSpec, RunSpec
 

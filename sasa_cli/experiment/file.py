@@ -1,43 +1,41 @@
 """Experiment files: YAML to specs, strictly and with all problems at once, and specs back to YAML."""
 
-import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sasa_cli.errors import SpecError
+from sasa_cli.errors import KeyPath, SpecError, explained, nearest
 from sasa_cli.experiment.match import RequestedModel, with_found_width
-from sasa_cli.experiment.source import KeyPath, Source, parse_assignment, read_source
-from sasa_cli.spec import DataSpec, KeyProblemsError, ModelSpec, Recipe, RunSpec, Section
+from sasa_cli.experiment.shipped import find_experiment
+from sasa_cli.experiment.source import Source, parse_assignment, read_source
+from sasa_cli.spec import DataSpec, ModelSpec, Recipe, RunSpec, Section
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 EXTENDS = "extends"
 EXTENDED_KEYS = ("model", "data", "recipe", "seeds")  # of a file that others extend
+SECTIONS: dict[str, type[Section]] = {"model": RequestedModel, "data": DataSpec, "recipe": Recipe}
+Sections = Mapping[str, Section]
+Change = tuple[KeyPath, Any, KeyPath]  # key, value, key path of the place in the file that says so
 
 
-class Body(Section):
-    """What every cell of an experiment has: network, images, recipe."""
+@dataclass(frozen=True)
+class Body:
+    """What a cell of an experiment has: network, images, recipe."""
 
     model: ModelSpec
-    data: DataSpec = DataSpec()
-    recipe: Recipe = Recipe()
-
-
-class _RequestedBody(Body):
-    """`Body` as a file has it: the width of its network may still have to be found."""
-
-    model: RequestedModel
+    data: DataSpec
+    recipe: Recipe
 
 
 class _File(BaseModel):
-    """The keys of an experiment file that are not part of `Body`."""
+    """The keys of an experiment file beside its sections."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -58,65 +56,42 @@ class Experiment:
     description: str
     sweep: dict[str, Any] | list[Any]
     seeds: tuple[int, ...]
+    sections: Sections
+    """As the file has them: the width of the network may still have to be found."""
     assigned: tuple[str, ...]
     """Dotted keys that the command line has set."""
 
     @cached_property
     def base(self) -> Body:
-        return self.body([])
+        return _body(self.sections, self.source)
 
     @property
     def finds_widths(self) -> bool:
         """Whether the file, apart from its sweep, leaves the width to `model.match`."""
         return self.source.data["model"].get("match") is not None
 
-    def body(self, changes: Sequence[tuple[KeyPath, Any, KeyPath]]) -> Body:
-        """The base with some keys changed: (key, value, key path of the place in the file that says so).
+    def body(self, changes: Sequence[Change]) -> Body:
+        """The base with some keys changed; sections without a change are not looked at again.
 
         Raises:
             SpecError: the change gives something that cannot be built; names the line of the change.
         """
-        source = self.source
+        if not changes:
+            return self.base
+        source, sections, problems = self.source, dict(self.sections), []
         for key, value, place in changes:
             source = source.replaced(key, value, self.source.origin(place))
-        problems = _problems_of_body(source)
+        for key, _, _ in changes:
+            if key[0] not in SECTIONS:
+                problems.append(_line(source, key, f"{key[0]}: {_unknown(str(key[0]), SECTIONS)}"))
+        for name in dict.fromkeys(str(key[0]) for key, _, _ in changes if key[0] in SECTIONS):
+            section, found = _section(source, name)
+            problems += found
+            if section is not None:
+                sections[name] = section
         if problems:
             raise SpecError("\n".join(problems))
-        body = _RequestedBody.model_validate(_sections(source))
-        model = _model_of(body, source).canonical(body.data.image_size)
-        return Body(model=model, data=body.data, recipe=body.recipe)
-
-
-def shipped_experiments() -> dict[str, Path]:
-    """The experiments inside the package by name, such as `demo` or `paper/table4`.
-
-    Files whose name begins with `_` are none: others extend them.
-    """
-    package = Path(__file__).parents[1]
-    # An installed package has the folder inside it; in a checkout it stands beside the package.
-    folder = next(place for place in (package / "experiments", package.parent / "experiments") if place.is_dir())
-    files = sorted(file for file in folder.rglob("*.yaml") if not file.name.startswith("_"))
-    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
-
-
-def find_experiment(name: str) -> Path:
-    """The file of an experiment: a path, or the name of one that ships with the package.
-
-    Raises:
-        SpecError: there is neither.
-    """
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        if not path.is_file():
-            raise SpecError(f"{name}: there is no such file")
-        return path
-    shipped = shipped_experiments()
-    if name not in shipped:
-        raise SpecError(
-            f"{name}: neither a file nor an experiment that ships with sasa{nearest(name, shipped)}; "
-            f"allowed are a path to a .yaml file, {', '.join(shipped)}"
-        )
-    return shipped[name]
+        return _body(sections, source)
 
 
 def load_experiment(name: str, assignments: Sequence[str] = ()) -> Experiment:
@@ -171,66 +146,77 @@ def _validated(source: Source, assignments: Sequence[str]) -> Experiment:
             raise SpecError(f"--set {text}: only the file itself can say what it extends; allowed are its other keys")
         source = source.replaced(path, value, f"--set {text}")
         keys.append(".".join(map(str, path)))
-    problems = [*_problems_of_file(source), *_problems_of_body(source)]
-    if problems:
-        raise SpecError("\n".join(problems))
-    read = _File.model_validate({key: value for key, value in source.data.items() if value is not None})
-    return Experiment(source, read.name, read.description, read.sweep, tuple(read.seeds), tuple(keys))
+    read, problems = _file(source)
+    sections, more = _sections(source)
+    if read is None or problems or more:
+        raise SpecError("\n".join(problems + more))
+    experiment = Experiment(
+        source, read.name, read.description, read.sweep, tuple(read.seeds), sections, assigned=tuple(keys)
+    )
+    assert experiment.base  # what only shows when the width is found is wrong now, not later
+    return experiment
 
 
-def _problems_of_file(source: Source) -> list[str]:
-    known = [*_File.model_fields, *Body.model_fields]
-    problems = [
-        f"{source.origin((key,))}: {key}: unknown key{nearest(key, known)}; allowed are {', '.join(known)}"
-        for key in source.data
-        if key not in known
-    ]
+def _unknown(key: str, allowed: Sequence[str] | Mapping[str, Any]) -> str:
+    return f"unknown key{nearest(key, allowed)}; allowed are {', '.join(allowed)}"
+
+
+def _file(source: Source) -> tuple[_File | None, list[str]]:
+    """What stands beside the sections, and what is wrong there."""
+    known = [*_File.model_fields, *SECTIONS]
+    problems = [_line(source, (key,), _unknown(key, known)) for key in source.data if key not in known]
     given = {key: value for key, value in source.data.items() if value is not None}
     try:
         read = _File.model_validate(given)
     except ValidationError as error:
-        return problems + _explained(error, source, _File)
+        return None, problems + [_line(source, path, message) for path, message in explained(error, _File)]
     if not NAME.fullmatch(read.name):
-        problems.append(
-            f"{source.origin(('name',))}: name: {read.name!r} is no folder name; allowed are letters, digits and . _ -"
-        )
+        message = f"{read.name!r} is no folder name; allowed are letters, digits and . _ -"
+        problems.append(_line(source, ("name",), message))
     if not read.seeds or len(set(read.seeds)) < len(read.seeds) or min(read.seeds) < 0:
-        problems.append(
-            f"{source.origin(('seeds',))}: seeds: {read.seeds} is not allowed; "
-            "allowed is a list of different numbers from 0"
-        )
-    return problems
+        message = f"{read.seeds} is not allowed; allowed is a list of different numbers from 0"
+        problems.append(_line(source, ("seeds",), message))
+    return read, problems
 
 
-def _sections(source: Source) -> dict[str, Any]:
-    return {key: source.data[key] for key in Body.model_fields if source.data.get(key) is not None}
+def _sections(source: Source) -> tuple[Sections, list[str]]:
+    """Every section that is right by itself, and what is wrong with the others."""
+    parsed = {name: _section(source, name) for name in SECTIONS}
+    problems = [problem for _, found in parsed.values() for problem in found]
+    return {name: section for name, (section, _) in parsed.items() if section is not None}, problems
 
 
-def _model_of(body: _RequestedBody, source: Source) -> ModelSpec:
-    """The network with its width found. Raises `SpecError` with the line that asks for it."""
+def _section(source: Source, name: str) -> tuple[Section | None, list[str]]:
+    """One section of the file, or what is wrong with it."""
+    schema, given = SECTIONS[name], source.data.get(name)
+    if given is None and name == "model":
+        return None, [_line(source, (name,), "missing")]
     try:
-        return with_found_width(body.model, body.data)
-    except SpecError as error:
-        raise SpecError(_line(source, ("model", "match"), str(error))) from error
-
-
-def _problems_of_body(source: Source) -> list[str]:
-    sections = _sections(source)
-    try:
-        _model_of(_RequestedBody.model_validate(sections), source)
-    except SpecError as error:
-        return [str(error)]
+        return schema.model_validate({} if given is None else given), []
     except ValidationError as error:
+        problems = explained(error, schema)
         wrong = [tuple(problem["loc"]) for problem in error.errors() if problem["type"] != "value_error"]
-        lines = _explained(error, source, _RequestedBody)
         # Keys that have to fit together are only looked at where each is right by itself: once more, without
         # the wrong ones, so that one call names all problems.
-        try:
-            _RequestedBody.model_validate(_without(sections, wrong))
-        except ValidationError as second:
-            lines += _explained(second, source, _RequestedBody)
-        return list(dict.fromkeys(lines))
-    return []
+        if wrong and () not in wrong and isinstance(given, dict):
+            try:
+                schema.model_validate(_without(given, wrong))
+            except ValidationError as second:
+                problems += explained(second, schema)
+        return None, list(dict.fromkeys(_line(source, (name, *path), message) for path, message in problems))
+
+
+def _body(sections: Sections, source: Source) -> Body:
+    """Sections with everything found and decided. Raises `SpecError` with the line that asks for what is not there."""
+    model, data, recipe = (sections[name] for name in SECTIONS)
+    assert isinstance(model, RequestedModel)
+    assert isinstance(data, DataSpec)
+    assert isinstance(recipe, Recipe)
+    try:
+        network = with_found_width(model, data)
+    except SpecError as error:
+        raise SpecError(_line(source, ("model", "match"), str(error))) from error
+    return Body(network.canonical(data.image_size), data, recipe)
 
 
 def _without(sections: Mapping[str, Any], wrong: Sequence[KeyPath]) -> dict[str, Any]:
@@ -242,52 +228,8 @@ def _without(sections: Mapping[str, Any], wrong: Sequence[KeyPath]) -> dict[str,
     return kept
 
 
-def _explained(error: ValidationError, source: Source, schema: type[BaseModel]) -> list[str]:
-    """One line for each problem: where it was written, which key, the value, what is allowed."""
-    lines: list[str] = []
-    for problem in error.errors():
-        path: KeyPath = problem["loc"]
-        cause = problem.get("ctx", {}).get("error")
-        if isinstance(cause, KeyProblemsError):
-            for key, message in cause.problems:
-                lines.append(_line(source, (*path, *key), message))
-        elif problem["type"] == "extra_forbidden":
-            allowed = _keys_at(schema, path[:-1])
-            message = f"unknown key{nearest(str(path[-1]), allowed)}; allowed are {', '.join(allowed)}"
-            lines.append(_line(source, path, message))
-        else:
-            lines.append(_line(source, path, _message(dict(problem))))
-    return list(dict.fromkeys(lines))
-
-
 def _line(source: Source, path: KeyPath, message: str) -> str:
     return f"{source.origin(path)}: {'.'.join(map(str, path))}: {message}"
-
-
-def _message(problem: dict[str, Any]) -> str:
-    if problem["type"] == "missing":
-        return "missing"
-    if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"])
-    if problem["type"] == "literal_error":
-        return f"{problem['input']!r} is not allowed; allowed are {problem['ctx']['expected']}"
-    wanted = problem["msg"].removeprefix("Input should be ")
-    return f"{problem['input']!r} is not allowed; allowed is {wanted}"
-
-
-def _keys_at(schema: type[BaseModel], path: KeyPath) -> list[str]:
-    """The keys that the section at `path` takes."""
-    for key in path:
-        annotation = schema.model_fields[str(key)].annotation
-        sections = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
-        schema = next(kind for kind in sections if issubclass(kind, BaseModel))
-    return list(schema.model_fields)
-
-
-def nearest(word: str, allowed: Sequence[str] | dict[str, Any]) -> str:
-    """` (did you mean 'x'?)` where one of `allowed` resembles `word`, else nothing."""
-    close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def run_yaml(spec: RunSpec) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from sasa_cli.counting.macs import ModelCount, count_model
 from sasa_cli.data.catalog import number_of_classes
@@ -35,12 +35,12 @@ class RequestedModel(ModelSpec):
 
     match: MatchSpec | None = None
 
-    def _problems(self) -> Iterable[tuple[tuple[str, ...], str]]:
+    def problems(self) -> Iterable[tuple[tuple[str, ...], str]]:
         if self.match is None:
-            yield from super()._problems()
+            yield from super().problems()
             return
         # Whether heads divide the channels depends on the width, which is not known yet.
-        yield from (problem for problem in super()._problems() if problem[0] == ("name",))
+        yield from (problem for problem in super().problems() if problem[0] == ("name",))
         if "width" in self.model_fields_set:
             yield ("match",), f"finds the width, but model.width says {self.width}; allowed is one of the two"
 
@@ -86,7 +86,7 @@ def match_width(model: ModelSpec, budget: Budget, wanted: int, *, image_size: in
     Raises:
         SpecError: the network cannot be built at any width.
     """
-    networks = list(_at_every_width(model))
+    networks = _at_every_width(model)
     if not networks:
         raise SpecError(
             f"{model.attention.heads} heads of attention (stem: {model.stem.heads}) divide the channels at no width up "
@@ -102,13 +102,18 @@ def match_width(model: ModelSpec, budget: Budget, wanted: int, *, image_size: in
     return min(near, key=lambda match: abs(match.deviation))
 
 
-def _at_every_width(model: ModelSpec) -> Iterable[ModelSpec]:
-    settings = model.model_dump(include=set(ModelSpec.model_fields))
-    for step in range(1, round(WIDTH_LIMIT / WIDTH_STEP) + 1):
-        try:
-            yield ModelSpec.model_validate(settings | {"width": step * WIDTH_STEP})
-        except ValidationError:
-            continue
+def _at_every_width(model: ModelSpec) -> list[ModelSpec]:
+    """The network at each width that it can have; its other settings have been checked before."""
+    network = _network(model)
+    widths = (step * WIDTH_STEP for step in range(1, round(WIDTH_LIMIT / WIDTH_STEP) + 1))
+    candidates = (network.model_copy(update={"width": width}) for width in widths)
+    return [candidate for candidate in candidates if not any(candidate.problems())]
+
+
+def _network(model: ModelSpec) -> ModelSpec:
+    """A section `model` that has been checked, as the network alone."""
+    settings = {name: getattr(model, name) for name in ModelSpec.model_fields}
+    return ModelSpec.model_construct(model.model_fields_set & set(settings), **settings)
 
 
 def with_found_width(model: RequestedModel, data: DataSpec) -> ModelSpec:
@@ -119,7 +124,7 @@ def with_found_width(model: RequestedModel, data: DataSpec) -> ModelSpec:
     """
     match = model.match
     if match is None:
-        return ModelSpec.model_validate(model.model_dump(exclude={"match"}))
+        return _network(model)
     size, classes = data.image_size, number_of_classes(data)
     other = ModelSpec(name=match.to, stages=match.stages, small_input=model.small_input)
     wanted = cost(count_model(other, image_size=size, num_classes=classes), match.budget)

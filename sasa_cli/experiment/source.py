@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from sasa_cli.errors import SpecError
+from sasa_cli.errors import KeyPath, SpecError
 
 
 class _Loader(yaml.SafeLoader):
@@ -27,8 +27,6 @@ type_names = {
     float: "a number",
     bool: "true/false",
 }
-
-KeyPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)

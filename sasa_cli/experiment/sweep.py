@@ -2,12 +2,13 @@
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sasa_cli.errors import SpecError
-from sasa_cli.experiment.file import Body, Experiment
-from sasa_cli.experiment.source import KeyPath, describe
+from sasa_cli.errors import KeyPath, SpecError
+from sasa_cli.experiment.file import SECTIONS, Body, Experiment
+from sasa_cli.experiment.source import describe
 from sasa_cli.kinds import KINDS, attend, have_extent, have_pool
 from sasa_cli.spec import STEM_SETTINGS, RunSpec
 
@@ -47,9 +48,12 @@ def _base_points(experiment: Experiment) -> list[Point]:
 
 
 def _expanded(experiment: Experiment) -> list[RunSpec]:
-    runs: dict[tuple[str, int], RunSpec] = {}
+    cells: dict[str, RunSpec] = {}
+    axes = _axes(experiment)
+    trained: list[dict[int, list[str]]] = [{} for _ in axes]  # by axis and value, the cells that it takes part in
     problems: list[str] = []
-    for points in itertools.product(*_axes(experiment)):
+    for places in itertools.product(*(range(len(axis)) for axis in axes)):
+        points = [axis[place] for axis, place in zip(axes, places, strict=True)]
         settings = [
             (tuple(key.split(".")), value, place) for point in points for key, value, place in point if key != CELL_NAME
         ]
@@ -58,13 +62,40 @@ def _expanded(experiment: Experiment) -> list[RunSpec]:
         except SpecError as error:
             problems.extend(str(error).splitlines())
             continue
-        for seed in experiment.seeds:
-            spec = _run(experiment, body, points or _base_points(experiment), seed)
-            runs.setdefault((spec.cell_hash, seed), spec)
+        cell = _run(experiment, body, points or _base_points(experiment), experiment.seeds[0])
+        cells.setdefault(cell.cell_hash, cell)
+        for of_axis, place, point in zip(trained, places, points, strict=True):
+            if any(_has_effect(body, key) for key, _, _ in point):
+                of_axis.setdefault(place, []).append(cell.cell_hash)
+    problems = problems or [line for pair in zip(axes, trained, strict=True) for line in _doubles(experiment, *pair)]
     if problems:
         raise SpecError("\n".join(dict.fromkeys(problems)))
+    labelled = _with_unique_labels(list(cells.values()))
     # Seeds vary slowest: after each round of cells there is something to compare.
-    return sorted(_with_unique_labels(list(runs.values())), key=lambda spec: experiment.seeds.index(spec.seed))
+    return [cell.model_copy(update={"seed": seed}) for seed in experiment.seeds for cell in labelled]
+
+
+def _doubles(experiment: Experiment, axis: Sequence[Point], trained: Mapping[int, Sequence[str]]) -> Iterator[str]:
+    """A line for each value of an axis that trains nothing else than another: a slip, whose runs would be missed."""
+    first: dict[tuple[str, ...], int] = {}
+    for place, hashes in trained.items():
+        other = first.setdefault(tuple(hashes), place)
+        if other != place:
+            same, double = (", ".join(f"{key}: {value}" for key, value, _ in axis[each]) for each in (other, place))
+            where = experiment.source.origin(axis[place][0][2])
+            yield f"{where}: sweep: {double!r} trains the same as {same!r}; allowed are values that change something"
+
+
+def without_effect(experiment: Experiment, specs: Sequence[RunSpec]) -> list[str]:
+    """A sentence for each axis that changes nothing in some of the cells, as a spatial extent where nothing has one."""
+    cells = {spec.cell_hash: spec for spec in specs}.values()
+    keys = dict.fromkeys(key for axis in _axes(experiment) for point in axis for key, _, _ in point if key != CELL_NAME)
+    found = {key: [cell.label for cell in cells if key not in cell.cell] for key in keys}
+    return [
+        f"{key} is without effect in {'all cells' if len(labels) == len(cells) else ', '.join(labels)}"
+        for key, labels in found.items()
+        if labels and not isinstance(experiment.sweep, list)
+    ]
 
 
 def _refuse_assigned_axes(experiment: Experiment) -> None:
@@ -87,7 +118,9 @@ def _axes(experiment: Experiment) -> list[list[Point]]:
         if not isinstance(values, list) or not values:
             where = experiment.source.origin(place)
             raise SpecError(f"{where}: sweep.{key}: {values!r} is no axis; allowed is a list of values")
-        if "." not in key and all(isinstance(value, dict) for value in values):
+        if key == "seeds":
+            raise SpecError(f"{experiment.source.origin(place)}: sweep.seeds: no axis; seeds stand beside the sweep")
+        if "." not in key and key not in SECTIONS and all(isinstance(value, dict) for value in values):
             axes.append(_named_cells(experiment, values, place))
         else:
             axes.append([((key, value, (*place, index)),) for index, value in enumerate(values)])
@@ -109,13 +142,13 @@ def _named_cells(experiment: Experiment, cells: list[Any], place: KeyPath) -> li
 
 def _run(experiment: Experiment, body: Body, points: Sequence[Point], seed: int) -> RunSpec:
     effective = [tuple(change for change in point if _has_effect(body, change[0])) for point in points]
-    return RunSpec(
+    return RunSpec.model_construct(  # of parts that have been checked
         experiment=experiment.name,
         label="-".join([_label(effective), *_found_width(experiment, body, points)]),
         cell={key: value for point in effective for key, value, _ in point if key != CELL_NAME},
         model=body.model,
         data=body.data,
-        recipe=body.recipe,
+        recipe=body.recipe.canonical(),
         seed=seed,
     )
 
@@ -142,8 +175,9 @@ def _has_effect(body: Body, key: str) -> bool:
 
 
 def _value_at(body: Body, key: str) -> Any:
-    value: Any = body.model_dump(mode="json")
-    for part in key.split("."):
+    section, *below = key.split(".")
+    value: Any = getattr(body, section).model_dump(mode="json")
+    for part in below:
         value = value.get(part) if isinstance(value, dict) else None
     return value
 
@@ -181,12 +215,10 @@ def _plain(value: Any) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", str(value)).strip("-.") or "none"
 
 
-def _with_unique_labels(runs: list[RunSpec]) -> list[RunSpec]:
+def _with_unique_labels(cells: list[RunSpec]) -> list[RunSpec]:
     """Labels of different cells that read alike get a piece of the cell's hash."""
-    cells: dict[str, set[str]] = {}
-    for spec in runs:
-        cells.setdefault(spec.label, set()).add(spec.cell_hash)
+    alike = Counter(cell.label for cell in cells)
     return [
-        spec.model_copy(update={"label": f"{spec.label}-{spec.cell_hash[:4]}"}) if len(cells[spec.label]) > 1 else spec
-        for spec in runs
+        cell.model_copy(update={"label": f"{cell.label}-{cell.cell_hash[:4]}"}) if alike[cell.label] > 1 else cell
+        for cell in cells
     ]

@@ -8,18 +8,29 @@ from sasa_cli.counting.targets import count_run
 from sasa_cli.experiment.file import Experiment
 from sasa_cli.runs.plan import Axis, Plan, PlannedRun
 from sasa_cli.runs.state import RunState
-from sasa_cli.spec import RunSpec
+from sasa_cli.spec import DataSpec, ModelSpec, RunSpec
 
 
 def make_plan(experiment: Experiment, specs: Sequence[RunSpec]) -> Plan:
     """The plan of a sweep: each run with its parameters and MACs. Raises `SpecError`."""
-    counts = {spec.cell_hash: count_run(spec) for spec in specs if spec.seed == specs[0].seed}
+    counts = _counts(specs)
     return Plan(
         experiment=experiment.name,
         description=experiment.description,
         axes=_axes(specs),
-        runs=[_planned(spec, counts[spec.cell_hash]) for spec in specs],
+        runs=[_planned(spec, counts[_network(spec)]) for spec in specs],
     )
+
+
+def _network(spec: RunSpec) -> tuple[ModelSpec, DataSpec]:
+    """What the cost of a run depends on; recipes and seeds cost nothing to count."""
+    return spec.model, spec.data
+
+
+def _counts(specs: Sequence[RunSpec]) -> dict[tuple[ModelSpec, DataSpec], ModelCount]:
+    """Each network counted once."""
+    one_of_each = {_network(spec): spec for spec in specs}
+    return {network: count_run(spec) for network, spec in one_of_each.items()}
 
 
 def _planned(spec: RunSpec, count: ModelCount) -> PlannedRun:

@@ -1,12 +1,12 @@
 """The keyword arguments of `timm.create_model` that describe the network: the names of the experiment file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
-from sasa_cli.errors import SpecError
-from sasa_cli.spec import AttentionSpec, KeyProblemsError, ModelSpec
+from sasa_cli.errors import SpecError, explained
+from sasa_cli.spec import AttentionSpec, ModelSpec
 
 NETWORK_ARGUMENTS = tuple(key for key in ModelSpec.model_fields if key not in ("name", "attention"))
 ATTENTION_ARGUMENTS = tuple(AttentionSpec.model_fields)
@@ -24,19 +24,8 @@ def model_spec(name: str, arguments: Mapping[str, Any]) -> ModelSpec:
     try:
         return ModelSpec.model_validate({"name": name, "attention": attention, **sections})
     except ValidationError as error:
-        raise SpecError("\n".join(_explained(error))) from None
-
-
-def _explained(error: ValidationError) -> Iterator[str]:
-    for problem in error.errors():
-        place, cause = problem["loc"], problem.get("ctx", {}).get("error")
-        if isinstance(cause, KeyProblemsError):
-            for key, message in cause.problems:
-                yield f"{_argument(*place, *key)}: {message}"
-        elif cause is not None:
-            yield f"{_argument(*place)}: {cause}"
-        else:
-            yield f"{_argument(*place)}: {problem['input']!r} is not allowed; {problem['msg']}"
+        lines = [f"{_argument(*path)}: {message}" for path, message in explained(error, ModelSpec)]
+        raise SpecError("\n".join(lines)) from None
 
 
 def _argument(*place: int | str) -> str:

@@ -4,8 +4,7 @@ import torch
 from timm.optim import get_optimizer_class, get_optimizer_info, list_optimizers
 
 from sasa_cli.attention import Problem, available_backends, choose_backend, known_backends
-from sasa_cli.errors import SpecError
-from sasa_cli.experiment.file import nearest
+from sasa_cli.errors import SpecError, nearest
 from sasa_cli.models import attention_problems
 from sasa_cli.spec import Recipe, RunSpec
 from sasa_cli.training.devices import check_precision

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from sasa_cli.cli.app import app
 from sasa_cli.counting.targets import count_run
 from sasa_cli.errors import SpecError
-from sasa_cli.experiment.file import find_experiment, load_experiment, shipped_experiments
+from sasa_cli.experiment.file import load_experiment
+from sasa_cli.experiment.shipped import find_experiment, shipped_experiments
 from sasa_cli.experiment.sweep import expand_sweep
 from sasa_cli.launchers.planning import make_plan
 from sasa_cli.spec import RunSpec

@@ -1,11 +1,14 @@
 """Axes x seeds to runs: how many, which, and how they are called."""
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
 
+from sasa_cli.cli.app import app
 from sasa_cli.errors import SpecError
 from sasa_cli.experiment.file import load_experiment
 from sasa_cli.experiment.sweep import base_run, expand_sweep
@@ -136,3 +139,47 @@ def test_without_a_sweep_a_run_is_called_by_placement_and_extent():
     (run,) = expand("sweep={}", "seeds=[3]")
     assert run.run_id.startswith("k7-AAAA-s3-")
     assert base_run(load_experiment("demo", ["sweep={}"]), 3) == run
+
+
+BASE = "name: x\nmodel: {name: sasa_resnet26}\ndata: {name: cifar10}\n"
+
+
+def dry_run(tmp_path: Path, sweep: str) -> Result:
+    file = tmp_path / "x.yaml"
+    file.write_text(BASE + sweep + "\n")
+    return CliRunner().invoke(app, ["sweep", str(file), "--dry-run", "--json", "--out", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("sweep", "message"),
+    [
+        ("sweep: {recip.lr: [0.1, 0.2, 0.4]}", "x.yaml:4: recip.lr: recip: unknown key (did you mean 'recipe'?)"),
+        ("sweep: [{name: a, modle.stages: AAAA}, {name: b, model.stages: CCCC}]", "did you mean 'model'?"),
+        (
+            "sweep: {model.attention.heds: [4, 8]}",
+            "x.yaml:4: model.attention.heds: unknown key",
+        ),
+        ("sweep: {seeds: [0, 1]}", "x.yaml:4: sweep.seeds: no axis; seeds stand beside the sweep"),
+        ("sweep: {recipe.lr: [0.1, 1.0e-1]}", "x.yaml:4: sweep: 'recipe.lr: 0.1' trains the same as 'recipe.lr: 0.1'"),
+        ("sweep: {recipe.workers: [0, 1]}", "'recipe.workers: 1' trains the same as 'recipe.workers: 0'"),
+        ("sweep: [{name: a, model.stages: CCCC}, {name: b, model.stages: CCCC}]", "trains the same as 'name: a"),
+    ],
+)
+def test_an_axis_that_would_lose_runs_is_refused(tmp_path: Path, sweep: str, message: str):
+    """A misspelled axis trained one run, exit 0."""
+    result = dry_run(tmp_path, sweep)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+
+
+def test_a_whole_section_can_be_an_axis(tmp_path: Path):
+    """Cells of it collapsed to the last."""
+    runs = json.loads(dry_run(tmp_path, "sweep: {data: [{name: cifar10}, {name: cifar100}]}").stdout)["runs"]
+    assert [run["label"] for run in runs] == ["data-cifar10", "data-cifar100"]
+
+
+def test_an_axis_without_effect_is_said_to_be(tmp_path: Path):
+    file = tmp_path / "x.yaml"
+    file.write_text(BASE + "sweep: {model.stages: [CCCC, AAAA], model.attention.spatial_extent: [3, 7]}\n")
+    result = CliRunner().invoke(app, ["sweep", str(file), "--dry-run"])
+    assert "note: model.attention.spatial_extent is without effect in CCCC" in result.stdout
