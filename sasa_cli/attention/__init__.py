@@ -1,15 +1,14 @@
 """Local self-attention: a slow definition, and fast backends behind one function."""
 
 from sasa_cli.attention.backends.cpu.kernel import instruction_set, why_unavailable
-from sasa_cli.attention.dispatch import (
+from sasa_cli.attention.choice import (
     available_backends,
     choose_backend,
     known_backends,
     refused_backends,
     suitable_backends,
 )
-from sasa_cli.attention.operator import local_attention
-from sasa_cli.attention.packed import packed_local_attention
+from sasa_cli.attention.operator import local_attention, packed_local_attention
 from sasa_cli.attention.problem import Problem
 from sasa_cli.attention.reference import reference_local_attention
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from sasa_cli.attention.backends import BACKENDS
 from sasa_cli.attention.backends.backend import Backend
 from sasa_cli.attention.problem import Problem
 
@@ -103,13 +104,17 @@ class Choice:
     refused: dict[str, str]
 
 
-def candidates(problem: Problem, backends: Sequence[Backend], table: Sequence[Line] = TABLE) -> Iterator[Backend]:
+def candidates(
+    problem: Problem, backends: Sequence[Backend] | None = None, table: Sequence[Line] = TABLE
+) -> Iterator[Backend]:
     """The backends that the table has for ``problem``, the preferred one first, whether they can compute it or not."""
-    by_name = {backend.name: backend for backend in backends}
+    by_name = {backend.name: backend for backend in backends or BACKENDS}
     return (by_name[line.backend] for line in table if line.fits(problem))
 
 
-def decide(problem: Problem, requested: str, backends: Sequence[Backend], table: Sequence[Line] = TABLE) -> Choice:
+def decide(
+    problem: Problem, requested: str, backends: Sequence[Backend] | None = None, table: Sequence[Line] = TABLE
+) -> Choice:
     """The backend called ``requested``, or for ``"auto"`` the first that the table has and that can compute it.
 
     Raises:
@@ -123,9 +128,41 @@ def decide(problem: Problem, requested: str, backends: Sequence[Backend], table:
                 return Choice(backend, refused)
             refused[backend.name] = reason
         raise ValueError(f"no backend can compute this: {refused}.")
-    by_name = {backend.name: backend for backend in backends}
+    by_name = {backend.name: backend for backend in backends or BACKENDS}
     if requested not in by_name:
         raise ValueError(f"backend must be auto, {' or '.join(by_name)}, got {requested!r}.")
     if reason := by_name[requested].refusal(problem):
         raise ValueError(f"backend {requested!r} cannot compute this: {reason}.")
     return Choice(by_name[requested], {})
+
+
+def known_backends() -> list[str]:
+    """Names of all backends, whether they run on this machine or not."""
+    return [backend.name for backend in BACKENDS]
+
+
+def available_backends() -> list[str]:
+    """Names of the backends that run on this machine."""
+    return [backend.name for backend in BACKENDS if backend.missing() is None]
+
+
+def suitable_backends(problem: Problem) -> list[str]:
+    """Names of the backends that ``"auto"`` would take for ``problem`` here, the preferred one first."""
+    return [backend.name for backend in candidates(problem) if backend.refusal(problem) is None]
+
+
+def choose_backend(problem: Problem, backend: str = "auto") -> str:
+    """The name of the backend that `local_attention` uses for ``problem`` with this ``backend`` argument.
+
+    Raises:
+        ValueError: if ``backend`` is unknown or cannot compute ``problem``; the message says why.
+    """
+    return decide(problem, backend).backend.name
+
+
+def refused_backends(problem: Problem, backend: str = "auto") -> dict[str, str]:
+    """The backends that ``"auto"`` prefers to `choose_backend`'s, and why they cannot compute ``problem`` here.
+
+    Empty where ``backend`` names one. Raises `ValueError` like `choose_backend`.
+    """
+    return decide(problem, backend).refused

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sasa_cli.attention import Problem, packed_local_attention
-from sasa_cli.attention.packed import split_maps
-from sasa_cli.attention.problem import describe
 from sasa_cli.models.position import offset_embedding, sinusoidal_encoding
 from sasa_cli.spec import AttentionSpec, heads_problem
 
@@ -36,9 +34,6 @@ class LocalSelfAttention(nn.Module):
         stride: above 1, a `stride` x `stride` average pool follows the attention (paper, section 3.1); with pool
             "before" it comes first, and the window is k x k pixels of the pooled map. A window of the pool that the
             map's edge cuts off averages the pixels that it has.
-
-    Attributes:
-        last_problem: what the last forward pass asked of `local_attention`; None before the first.
 
     Raises:
         ValueError: if `out_channels` cannot be split into these heads, or k is not one number.
@@ -71,8 +66,8 @@ class LocalSelfAttention(nn.Module):
         self.row_embedding = offset_embedding(spec, *shape, **factory)
         self.column_embedding = offset_embedding(spec, *shape, **factory)
         self.pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
+        self.stride = stride
         self.pools_first = spec.pool == "before"
-        self.last_problem: Problem | None = None
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -100,7 +95,6 @@ class LocalSelfAttention(nn.Module):
             x = x + sinusoidal_encoding(*x.shape[1:], device=x.device).to(x.dtype)
         maps = self._project(x)
         embeddings = (self.row_embedding, self.column_embedding)
-        self.last_problem = describe(split_maps(maps, *embeddings), self.spatial_extent, self.spec.border)
         y = packed_local_attention(
             maps,
             *embeddings,
@@ -110,6 +104,25 @@ class LocalSelfAttention(nn.Module):
         )
         y = y.flatten(1, 2)  # (B, C, H, W)
         return y if self.pools_first else self.pool(y)
+
+    def problem(self, shape: torch.Size, dtype: torch.dtype, device: str) -> Problem:
+        """What a forward pass of maps of this shape, ``(B, C_in, H, W)``, asks of `local_attention`."""
+        batch, _, height, width = shape
+        if self.pools_first:
+            height, width = -(-height // self.stride), -(-width // self.stride)
+        return Problem(
+            batch=batch,
+            heads=self.spec.heads,
+            head_dim=self.head_dim,
+            height=height,
+            width=width,
+            spatial_extent=self.spatial_extent,
+            border=self.spec.border,
+            content=self.key is not None,
+            position=self.row_embedding is not None,
+            dtype=dtype,
+            device=device,
+        )
 
     def _project(self, x: Tensor) -> Tensor:
         """Queries, keys and values in one 1x1 convolution: ``(B, C_in, H, W)`` to ``(B, P, N, D, H, W)``, P = 3.

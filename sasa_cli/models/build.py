@@ -1,13 +1,12 @@
-"""From a spec to a network, and from a network to the backends that its attention layers ran on."""
+"""From a spec to a network, and to what its attention layers will ask for."""
 
-from dataclasses import replace
 from typing import Any
 
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from sasa_cli.attention import Problem, choose_backend
+from sasa_cli.attention import Problem
 from sasa_cli.models.attention import LocalSelfAttention
 from sasa_cli.spec import ModelSpec
 
@@ -48,18 +47,6 @@ def build_model(
     return network
 
 
-def attention_backends(model: nn.Module) -> dict[str, str]:
-    """The backend that each attention layer used in its last forward pass, by the layer's name in `model`.
-
-    Layers that have not run are left out. The stem is not listed: it has one implementation.
-    """
-    return {
-        name: choose_backend(layer.last_problem, layer.spec.backend)
-        for name, layer in model.named_modules()
-        if isinstance(layer, LocalSelfAttention) and layer.last_problem is not None
-    }
-
-
 def attention_problems(
     model: ModelSpec, image_size: int, *, batch: int, dtype: torch.dtype, device: str
 ) -> dict[str, Problem]:
@@ -72,11 +59,18 @@ def attention_problems(
         dtype: of the maps, under autocast its dtype.
         device: type of the device.
     """
+    problems: dict[str, Problem] = {}
+
+    def watch(name: str, layer: LocalSelfAttention) -> None:
+        def note(_: nn.Module, given: tuple[Tensor]) -> None:
+            problems[name] = layer.problem(given[0].shape, dtype, device)
+
+        layer.register_forward_pre_hook(note)
+
     with torch.device("meta"), torch.no_grad():
         network = build_model(model, num_classes=1).eval()
+        for name, layer in network.named_modules():
+            if isinstance(layer, LocalSelfAttention):
+                watch(name, layer)
         network(torch.empty(batch, 3, image_size, image_size))
-    return {
-        name: replace(layer.last_problem, dtype=dtype, device=device)
-        for name, layer in network.named_modules()
-        if isinstance(layer, LocalSelfAttention) and layer.last_problem is not None
-    }
+    return problems

@@ -47,7 +47,7 @@ def repeatable(device: torch.device, threads: int | None) -> Iterator[None]:
 
 
 def capture_environment(device: torch.device, dtype: torch.dtype, allocator: str | None = None) -> Environment:
-    """What the numbers of a run come from besides its spec; the backends are not known before the first step."""
+    """What the numbers of a run come from besides its spec; the backends follow from the network."""
     return Environment(
         sasa=__version__,
         python=platform.python_version(),

@@ -2,19 +2,19 @@
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 from timm.utils import ModelEmaV3, NativeScaler
 from torch import nn
 
-from sasa_cli.attention import choose_backend, refused_backends
+from sasa_cli.attention import Problem, choose_backend, refused_backends
 from sasa_cli.data.catalog import check_available
 from sasa_cli.data.loaders import Loader, Place, eval_loader, train_loader
 from sasa_cli.data.splits import Splits, load_splits
 from sasa_cli.errors import RunError
-from sasa_cli.models import attention_backends, build_model
+from sasa_cli.models import build_model
 from sasa_cli.runs.files import write_text
 from sasa_cli.runs.record import Evaluation, Metrics, RunRecord
 from sasa_cli.spec import RunSpec
@@ -71,16 +71,20 @@ class Session:
         for name, value in environment.model_dump(exclude={"backends", "refused"}).items():
             before = value if earlier is None else getattr(earlier, name)
             self.journal.log(f"{name}: {value}" + (f" (was {before} before)" if before != value else ""))
-        backends = {} if earlier is None else earlier.backends
-        refused = self._refused_backends()
+        problems = run_problems(self.spec, self.device)
+        requested = self.spec.model.attention.backend
+        backends = {layer: choose_backend(problem, requested) for layer, problem in problems.items()}
+        refused = self._refused_backends(problems.values())
         self.journal.update(environment=environment.model_copy(update={"backends": backends, "refused": refused}))
+        for layer, backend in backends.items():
+            self.journal.log(f"attention backend of {layer}: {backend}")
 
-    def _refused_backends(self) -> dict[str, str]:
+    def _refused_backends(self, problems: Iterable[Problem]) -> dict[str, str]:
         """The attention backends that are preferred, but not here, and why; warns of each."""
         requested = self.spec.model.attention.backend
         instead: dict[str, set[str]] = {}
         refused: dict[str, str] = {}
-        for problem in run_problems(self.spec, self.device).values():
+        for problem in problems:
             for name, why in refused_backends(problem, requested).items():
                 refused[name] = why
                 instead.setdefault(name, set()).add(choose_backend(problem, requested))
@@ -170,7 +174,6 @@ class Session:
         listener(Progress(epoch, epochs, steps, steps, row.train_loss, row))
 
     def _finished_row(self, epoch: int, trained: TrainedEpoch) -> EpochRow:
-        self._record_backends()  # of training: evaluation may choose others
         started = time.perf_counter()
         val = self._evaluate(self.val, "val", epoch)
         return EpochRow(
@@ -182,14 +185,6 @@ class Session:
             seconds=trained.seconds + time.perf_counter() - started,
             peak_memory_mib=DEVICES[self.device.type].peak_memory_mib(self.device),
         )
-
-    def _record_backends(self) -> None:
-        environment = self.journal.record.environment
-        backends = attention_backends(self.state.model)
-        if environment is not None and environment.backends != backends:
-            self.journal.update(environment=environment.model_copy(update={"backends": backends}))
-            for layer, backend in backends.items():
-                self.journal.log(f"attention backend of {layer}: {backend}")
 
     def _evaluate(self, loader: Loader, split: str, epoch: int) -> Evaluation:
         weights: dict[str, nn.Module] = {"raw": self.state.model}

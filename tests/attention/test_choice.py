@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sasa_cli.attention import Problem, dispatch
+from sasa_cli.attention import Problem, choice
+from sasa_cli.attention.backends import BACKENDS
 from sasa_cli.attention.backends.backend import Backend
 from sasa_cli.attention.choice import TABLE, Choice, Line, decide
-from sasa_cli.attention.dispatch import BACKENDS
 
 from .cases import Case
 
@@ -107,8 +107,8 @@ def test_auto_passes_over_backends_that_cannot_and_forcing_them_says_why() -> No
 
 
 def test_suitable_backends_come_in_the_order_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "BACKENDS", tuple(EVERYTHING))
-    assert dispatch.suitable_backends(problem(14)) == ["cpu", "dense", "shift"]
-    assert dispatch.suitable_backends(problem(56)) == ["cpu", "shift"]
-    assert dispatch.suitable_backends(problem(14, device="cuda")) == ["sdpa", "triton", "halo", "dense", "shift"]
-    assert dispatch.suitable_backends(problem(56, device="cuda")) == ["triton", "halo", "shift"]
+    monkeypatch.setattr(choice, "BACKENDS", tuple(EVERYTHING))
+    assert choice.suitable_backends(problem(14)) == ["cpu", "dense", "shift"]
+    assert choice.suitable_backends(problem(56)) == ["cpu", "shift"]
+    assert choice.suitable_backends(problem(14, device="cuda")) == ["sdpa", "triton", "halo", "dense", "shift"]
+    assert choice.suitable_backends(problem(56, device="cuda")) == ["triton", "halo", "shift"]

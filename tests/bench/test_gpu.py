@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sasa_cli.attention import available_backends, dispatch
+from sasa_cli.attention import available_backends, choice
 from sasa_cli.bench import gpu, gpu_times
 from sasa_cli.bench.contestants import Contestant
 from sasa_cli.bench.gpu_checks import Check, run_checks
@@ -62,8 +62,8 @@ def test_what_fails_is_shown_and_the_rest_goes_on(
         for each in contestants(work):
             yield Contestant("unfold", each.layout, out_of_memory) if each.name == "unfold" else each
 
-    broken = [replace(b, backward=out_of_memory) if b.name == "shift" else b for b in dispatch.BACKENDS]
-    monkeypatch.setattr(dispatch, "BACKENDS", tuple(broken))
+    broken = [replace(b, backward=out_of_memory) if b.name == "shift" else b for b in choice.BACKENDS]
+    monkeypatch.setattr(choice, "BACKENDS", tuple(broken))
     monkeypatch.setattr(gpu_times, "contestants", one_is_too_large)
     monkeypatch.setattr(gpu_times, "measure_peaks", no_peaks)
     assert gpu.main(["--smoke", "--out", str(tmp_path)]) == 1
@@ -81,19 +81,19 @@ def test_what_fails_is_shown_and_the_rest_goes_on(
 
 def test_a_wrong_result_and_other_bits_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(problem, inputs):
-        output, lse = dispatch.BACKENDS[-1].forward(problem, inputs)
+        output, lse = choice.BACKENDS[-1].forward(problem, inputs)
         return output * 1.001, lse
 
     calls: list[int] = []
 
     def unsteady(problem, inputs):
         calls.append(1)
-        output, lse = dispatch.BACKENDS[-1].forward(problem, inputs)
+        output, lse = choice.BACKENDS[-1].forward(problem, inputs)
         return output * (1 + 1e-6 * len(calls)), lse
 
-    bad = [replace(dispatch.BACKENDS[-1], name=n, forward=f) for n, f in (("wrong", wrong), ("unsteady", unsteady))]
-    good = dispatch.BACKENDS[-1]
-    monkeypatch.setattr(dispatch, "BACKENDS", (*bad, good))
+    bad = [replace(choice.BACKENDS[-1], name=n, forward=f) for n, f in (("wrong", wrong), ("unsteady", unsteady))]
+    good = choice.BACKENDS[-1]
+    monkeypatch.setattr(choice, "BACKENDS", (*bad, good))
     checks = [c for c in run_checks([(1, 8, 5, 5)], [3], 4, CPU, lambda text: None) if c.dtype == "float32"]
     found = {check.backend: check for check in checks}
     assert found["shift"].passed

@@ -1,13 +1,17 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import timm
 import torch
+from torch import nn
 
-from sasa_cli.attention import available_backends
+from sasa_cli.attention import Problem, choice, operator
+from sasa_cli.attention.backends.backend import Backend
+from sasa_cli.attention.problem import describe
 from sasa_cli.errors import SpecError
-from sasa_cli.models import LocalSelfAttention, attention_backends, attention_problems, build_model, model_kwargs
+from sasa_cli.models import LocalSelfAttention, attention_problems, build_model, model_kwargs
 from sasa_cli.models.arguments import MODEL_ARGUMENTS, model_spec
 from sasa_cli.spec import ModelSpec, StemSpec
 
@@ -65,28 +69,57 @@ def test_weights_of_a_built_network_load_into_timm():
 # --- backends ------------------------------------------------------------------------------------------------------
 
 
-def test_backends_are_those_of_the_last_forward_pass():
-    network = build_model(SPEC, 5)
-    assert attention_backends(network) == {}
-    network(images())
-    backends = attention_backends(network)
-    assert list(backends) == ["layer2.0.conv2", "layer3.0.conv2", "layer3.1.conv2", "layer4.0.conv2"]
-    assert set(backends.values()) <= set(available_backends())
+def asked(network: nn.Module, batch: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> list[Problem]:
+    """What the operator is asked in one forward pass, in order."""
+    problems: list[Problem] = []
+
+    def spy(*arguments: Any) -> Problem:
+        problems.append(describe(*arguments))
+        return problems[-1]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(operator, "describe", spy)
+        network(batch)
+    return problems
 
 
-@pytest.mark.parametrize("backend", ["dense", "shift"])
-def test_the_backend_that_is_asked_for_is_used(backend: str):
-    network = small_network(backend=backend)
-    network(images())
-    assert set(attention_backends(network).values()) == {backend}
+@torch.no_grad()
+@pytest.mark.parametrize("pool", ["after", "before"])
+@pytest.mark.parametrize("size", [32, 33])
+def test_attention_problems_are_those_of_a_forward_pass(pool: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = SPEC.model_copy(update={"attention": SPEC.attention.model_copy(update={"pool": pool})})
+    network = build_model(spec, 5).eval()
+    random = torch.get_rng_state()
+    problems = attention_problems(spec, size, batch=2, dtype=torch.float32, device="cpu")
+    assert torch.equal(torch.get_rng_state(), random)
+    assert list(problems) == ["layer2.0.conv2", "layer3.0.conv2", "layer3.1.conv2", "layer4.0.conv2"]
+    assert list(problems.values()) == asked(network, torch.randn(2, 3, size, size), monkeypatch)
+    elsewhere = attention_problems(spec, size, batch=2, dtype=torch.bfloat16, device="cuda")
+    assert {(each.dtype, each.device) for each in elsewhere.values()} == {(torch.bfloat16, "cuda")}
 
 
-def test_layers_remember_what_they_were_asked():
-    network = small_network(small_input=True, border="mask")
-    network(images(3))
-    problem = next(m for m in network.modules() if isinstance(m, LocalSelfAttention)).last_problem
+@torch.no_grad()
+def test_a_layer_describes_its_call_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = small_network(small_input=True, border="mask").eval()
+    problems = asked(network, images(3), monkeypatch)
+    layers = [module for module in network.modules() if isinstance(module, LocalSelfAttention)]
+    assert len(problems) == len(layers)
+    problem = problems[0]
     assert (problem.batch, problem.heads, problem.head_dim, problem.height) == (3, 4, 2, 32)
     assert (problem.spatial_extent, problem.border) == (7, "mask")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["dense", "shift"])
+def test_the_backend_that_is_asked_for_is_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[str] = []
+
+    def spied(backend: Backend) -> Backend:
+        return replace(backend, forward=lambda *call: used.append(backend.name) or backend.forward(*call))
+
+    monkeypatch.setattr(choice, "BACKENDS", tuple(spied(backend) for backend in choice.BACKENDS))
+    small_network(backend=name).eval()(images())
+    assert set(used) == {name}
 
 
 # --- arguments that describe no network ----------------------------------------------------------------------------
@@ -133,16 +166,3 @@ def test_all_problems_are_named_at_once():
 def test_unknown_arguments_are_refused():
     with pytest.raises(TypeError, match="spatial_extend"):
         timm.create_model("sasa_resnet50", spatial_extend=5)
-
-
-def test_attention_problems_are_those_of_a_forward_pass() -> None:
-    network = build_model(SPEC, 5).eval()
-    network(torch.randn(2, 3, 32, 32))
-    random = torch.get_rng_state()
-    problems = attention_problems(SPEC, 32, batch=2, dtype=torch.float32, device="cpu")
-    assert torch.equal(torch.get_rng_state(), random)
-    asked = {n: layer.last_problem for n, layer in network.named_modules() if isinstance(layer, LocalSelfAttention)}
-    assert problems
-    assert problems == asked
-    elsewhere = attention_problems(SPEC, 32, batch=2, dtype=torch.bfloat16, device="cuda")
-    assert {(each.dtype, each.device) for each in elsewhere.values()} == {(torch.bfloat16, "cuda")}

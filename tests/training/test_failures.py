@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from sasa_cli.attention import Problem, dispatch
+from sasa_cli.attention import Problem, choice
 from sasa_cli.errors import DataError, RunError, SasaError, SpecError
 from sasa_cli.runs.paths import RunPaths
 from sasa_cli.runs.record import Failure, read_record
@@ -113,8 +113,8 @@ def test_backend_that_cannot_compute_a_layer_is_refused(train: Trainer, monkeypa
     def supports(problem: Problem) -> str | None:
         return f"maps of 2 x 2 are too small, in {problem.dtype}" if problem.pixels == 4 else None
 
-    picky = [replace(b, supports=supports) if b.name == "shift" else b for b in dispatch.BACKENDS]
-    monkeypatch.setattr(dispatch, "BACKENDS", tuple(picky))
+    picky = [replace(b, supports=supports) if b.name == "shift" else b for b in choice.BACKENDS]
+    monkeypatch.setattr(choice, "BACKENDS", tuple(picky))
     spec = with_backend(tiny("CCAA", amp="bf16"), "shift")
     says = (
         r"model\.attention\.backend: layer4\.0\.conv2: backend 'shift' cannot compute this: maps .* in torch.bfloat16"

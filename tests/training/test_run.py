@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sasa_cli.attention import dispatch
+from sasa_cli.attention import choice
 from sasa_cli.counting.macs import count_model
 from sasa_cli.data.loaders import Loader
 from sasa_cli.errors import LockedError
@@ -231,8 +231,8 @@ def test_sigterm_interrupts(train: Trainer) -> None:
 
 
 def test_a_missing_kernel_is_announced_and_recorded(train: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
-    absent = [replace(b, missing=lambda: "no compiler") if b.name == "cpu" else b for b in dispatch.BACKENDS]
-    monkeypatch.setattr(dispatch, "BACKENDS", tuple(absent))
+    absent = [replace(b, missing=lambda: "no compiler") if b.name == "cpu" else b for b in choice.BACKENDS]
+    monkeypatch.setattr(choice, "BACKENDS", tuple(absent))
     spec = tiny("CCAA", epochs=1)
     says = "attention falls back to the slower dense, because backend 'cpu' does not run here: no compiler"
     for seed in (0, 1):  # every run says so, not only the first of a process
@@ -247,8 +247,8 @@ def test_a_missing_kernel_is_announced_and_recorded(train: Trainer, monkeypatch:
 def test_nothing_is_refused_without_attention_or_where_a_backend_is_named(
     train: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    absent = [replace(b, missing=lambda: "no compiler") if b.name == "cpu" else b for b in dispatch.BACKENDS]
-    monkeypatch.setattr(dispatch, "BACKENDS", tuple(absent))
+    absent = [replace(b, missing=lambda: "no compiler") if b.name == "cpu" else b for b in choice.BACKENDS]
+    monkeypatch.setattr(choice, "BACKENDS", tuple(absent))
     for spec in (tiny("CCCC", epochs=1), with_backend(tiny("CCCA", epochs=1), "shift")):
         assert train(spec).environment.refused == {}
         assert "falls back" not in train.paths(spec).log.read_text()

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from sasa_cli.attention.backends.backend import Backend
-from sasa_cli.attention.backends.cpu import kernel
+from sasa_cli.attention.backends.cpu import kernel as cpu_kernel
 from sasa_cli.attention.backends.cpu.kernel import INSTRUCTION_SETS, CpuKernel
 from sasa_cli.attention.problem import Inputs, describe
 from sasa_cli.attention.reference import reference_local_attention
 
 needs_kernel = pytest.mark.skipif(
-    kernel.why_unavailable() is not None, reason=f"no CPU kernel: {kernel.why_unavailable()}"
+    cpu_kernel.why_unavailable() is not None, reason=f"no CPU kernel: {cpu_kernel.why_unavailable()}"
 )
 Results = dict[str, torch.Tensor]
 
@@ -53,7 +53,7 @@ def gradient_of_output(inputs: Inputs) -> torch.Tensor:
 def run(inputs: Inputs, extent: int, border: str = "zero", kernel: CpuKernel | None = None) -> Results:
     """Output, log-sum-exp and all gradients."""
     problem = describe(inputs, extent, border)
-    backend = Backend("kernel", kernel.forward, kernel.backward) if kernel else kernel.BACKEND
+    backend = Backend("kernel", kernel.forward, kernel.backward) if kernel else cpu_kernel.BACKEND
     out, lse = backend.forward(problem, inputs)
     gradients = backend.gradients(problem, gradient_of_output(inputs), inputs, out, lse)
     return {"out": out, "lse": lse} | {k: v for k, v in gradients._asdict().items() if v is not None}
@@ -182,17 +182,17 @@ def test_instruction_sets(instruction_set: str, extent: int, border: str) -> Non
 
 MEMORY_SCRIPT = """
 import resource, torch
-from sasa_cli.attention import cpu_kernel
+from sasa_cli.attention.backends.cpu import kernel as cpu_kernel
 from sasa_cli.attention.problem import Inputs, describe
 torch.set_num_threads(2)
 query, key, value, grad = (torch.randn(16, 8, 8, 56, 56) for _ in range(4))
 inputs = Inputs(query, key, value, torch.randn(4, 7), torch.randn(4, 7))
 problem = describe(inputs, 7, "zero")
 small = describe(Inputs(*(t[:1, :, :, :8, :8] for t in inputs[:3]), *inputs[3:]), 7, "zero")
-kernel.BACKEND.forward(small, Inputs(*(t[:1, :, :, :8, :8] for t in inputs[:3]), *inputs[3:]))
+cpu_kernel.BACKEND.forward(small, Inputs(*(t[:1, :, :, :8, :8] for t in inputs[:3]), *inputs[3:]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-out, lse = kernel.BACKEND.forward(problem, inputs)
-gradients = kernel.BACKEND.gradients(problem, grad, inputs, out, lse)
+out, lse = cpu_kernel.BACKEND.forward(problem, inputs)
+gradients = cpu_kernel.BACKEND.gradients(problem, grad, inputs, out, lse)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
@@ -212,20 +212,20 @@ def test_missing_library_is_explained(tmp_path: Path, monkeypatch: pytest.Monkey
     def missing(instruction_set: str) -> CpuKernel:
         return CpuKernel(instruction_set, tmp_path)
 
-    monkeypatch.setattr(kernel, "CpuKernel", missing)
-    kernel._load.cache_clear()
+    monkeypatch.setattr(cpu_kernel, "CpuKernel", missing)
+    cpu_kernel._load.cache_clear()
     try:
-        reason = kernel.why_unavailable()
+        reason = cpu_kernel.why_unavailable()
         assert reason is not None
         assert reason.count("not built") == 1
-        assert kernel.instruction_set() is None
+        assert cpu_kernel.instruction_set() is None
         inputs = random_inputs()
         with pytest.raises(RuntimeError, match="does not run here: it was not built"):
-            kernel.BACKEND.forward(describe(inputs, 5, "zero"), inputs)
+            cpu_kernel.BACKEND.forward(describe(inputs, 5, "zero"), inputs)
     finally:
-        kernel._load.cache_clear()
+        cpu_kernel._load.cache_clear()
 
 
 def test_refuses_half_precision() -> None:
     inputs = Inputs(*(t.half() for t in random_inputs()))
-    assert "float16" in (kernel.BACKEND.supports(describe(inputs, 5, "zero")) or "")
+    assert "float16" in (cpu_kernel.BACKEND.supports(describe(inputs, 5, "zero")) or "")

@@ -58,7 +58,7 @@ THOROUGH = [
 )
 def test_under_the_interpreter(names: list[str]) -> None:
     """These tests of this folder, in a process of their own: Triton reads the variable when it defines a kernel."""
-    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(HERE.parents[2])}
+    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(HERE.parents[1])}
     command = [sys.executable, "-m", "pytest", "-q", "-p", f"{__package__}.interpreted", "-p", "no:cacheprovider"]
     chosen = f"triton and ({' or '.join(f'({name})' for name in names)})"
     files = [HERE / "test_triton.py", HERE / "test_backends.py", HERE.parent / "test_operator.py"]
