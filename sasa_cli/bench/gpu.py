@@ -26,7 +26,7 @@ from sasa_cli.bench.gpu_checks import run_checks
 from sasa_cli.bench.gpu_outcome import Layer, Outcome, goals, tables
 from sasa_cli.bench.gpu_times import Effort, time_layer, time_training
 from sasa_cli.errors import EXIT_OK, EXIT_RUN_FAILED, SasaError, SpecError
-from sasa_cli.rendering.table import to_markdown
+from sasa_cli.rendering.markdown import to_markdown
 from sasa_cli.runs.files import make_folder, write_text
 from sasa_cli.training.devices import DEVICES
 

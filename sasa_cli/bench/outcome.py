@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from sasa_cli.bench.run import BenchResult, Row
 from sasa_cli.rendering.drawing import COLOURS, DASHES, MARKERS, grid_canvas, to_png, to_svg
-from sasa_cli.rendering.table import Column, Table, to_markdown
+from sasa_cli.rendering.markdown import to_markdown
+from sasa_cli.rendering.table import Column, Table
 from sasa_cli.runs.files import atomic_path, make_folder, write_text
 
 CONVOLUTION = "conv3x3"

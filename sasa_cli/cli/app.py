@@ -190,7 +190,9 @@ def _jobs(text: str) -> int | None:
 @app.command()
 def report(
     results: Annotated[list[Path], typer.Argument(help="Folders of experiments, as results/demo, or of several.")],
-    formats: Annotated[str, typer.Option("--format", help="What to write, of md,html,csv,tex.")] = "md,html,csv,tex",
+    formats: Annotated[
+        str, typer.Option("--format", help="What to write, of md,html,csv,tex,png.")
+    ] = "md,html,csv,tex,png",
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder for the report of several experiments (default: the one that holds them)."),
@@ -200,7 +202,7 @@ def report(
     quiet: options.Quiet = False,
 ) -> None:
     """Write tables, figures and a page from finished runs, and one page more of several experiments."""
-    from sasa_cli.rendering.table import to_rich
+    from sasa_cli.rendering.terminal import to_rich
     from sasa_cli.reporting.report import build_report, check_report, parse_formats
 
     if check:
@@ -213,7 +215,7 @@ def report(
         return
     built = build_report(results, parse_formats(formats), out=out)
     console = _console(silent=quiet or as_json)
-    for table in (*built.summaries, *built.rulings):
+    for table in (*built.summaries, *built.verdicts):
         console.print(to_rich(table), crop=False)
     for problem in built.problems:
         typer.echo(f"warning: {problem}", err=True)
@@ -243,7 +245,10 @@ def count_flops(
 ) -> None:
     """Count parameters, MACs, FLOPs and activations; trains nothing."""
     from sasa_cli.counting.answer import CountRequest, answer
-    from sasa_cli.rendering.table import to_csv, to_latex, to_markdown, to_rich
+    from sasa_cli.rendering.csv import to_csv
+    from sasa_cli.rendering.latex import to_latex
+    from sasa_cli.rendering.markdown import to_markdown
+    from sasa_cli.rendering.terminal import to_rich
 
     shorthands = {
         "data.image_size": image_size,
@@ -281,7 +286,7 @@ def bench(
     """Time attention against the convolution that it replaces, on this machine."""
     from sasa_cli.bench.outcome import layer_table, model_table, write_outcome
     from sasa_cli.bench.run import bench_options, run_bench
-    from sasa_cli.rendering.table import to_rich
+    from sasa_cli.rendering.terminal import to_rich
 
     timed = bench_options(shapes or (), extents or (), heads, device)
     console = _console(silent=quiet or as_json)

@@ -73,7 +73,7 @@ def _set_broken_record_aside(paths: RunPaths) -> None:
         paths.record.replace(paths.record.with_name(f"{paths.record.name}.broken"))
 
 
-def outcome(paths: RunPaths, refusal: Refusal | None, death: str | None) -> RunState:
+def ended_state(paths: RunPaths, refusal: Refusal | None, death: str | None) -> RunState:
     """The state of a run whose process has ended; what ended it is recorded here where it could not do that itself.
 
     Args:

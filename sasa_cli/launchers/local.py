@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 from sasa_cli.errors import EXIT_INTERRUPTED, RunError, SasaError
 from sasa_cli.launchers.cores import available_cores
 from sasa_cli.launchers.interface import REFRESH_SECONDS, LaunchOptions, Observer
-from sasa_cli.launchers.job import Job, Refusal, outcome
+from sasa_cli.launchers.job import Job, Refusal, ended_state
 from sasa_cli.launchers.preflight import Machine, check_everywhere, check_here
 from sasa_cli.runs.paths import ExperimentPaths
 from sasa_cli.runs.state import RunState
@@ -187,7 +187,7 @@ def _ended(worker: _Worker) -> RunState:
     with contextlib.suppress(EOFError):  # nothing was sent: the process was interrupted, or died
         refusal, death = worker.answer.recv(), None
     worker.answer.close()
-    return outcome(worker.job.paths, refusal, death)
+    return ended_state(worker.job.paths, refusal, death)
 
 
 def _stop(workers: dict[int, _Worker]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from sasa_cli.counting.macs import ModelCount
 from sasa_cli.counting.targets import count_run
 from sasa_cli.experiment.file import Experiment
-from sasa_cli.runs.plan import Axis, Plan, PlannedRun
+from sasa_cli.runs.plan import Plan, PlannedAxis, PlannedRun
 from sasa_cli.runs.state import RunState
 from sasa_cli.spec import DataSpec, ModelSpec, RunSpec
 
@@ -46,14 +46,14 @@ def _planned(spec: RunSpec, count: ModelCount) -> PlannedRun:
     )
 
 
-def _axes(specs: Sequence[RunSpec]) -> list[Axis]:
+def _axes(specs: Sequence[RunSpec]) -> list[PlannedAxis]:
     values: dict[str, list[Any]] = {}
     for spec in specs:
         for key, value in spec.cell.items():
             taken = values.setdefault(key, [])
             if value not in taken:
                 taken.append(value)
-    return [Axis(key=key, values=taken) for key, taken in values.items()]
+    return [PlannedAxis(key=key, values=taken) for key, taken in values.items()]
 
 
 def run_payload(run: PlannedRun, state: RunState) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sasa_cli.errors import SpecError
 from sasa_cli.launchers.interface import REFRESH_SECONDS, LaunchOptions, Observer
-from sasa_cli.launchers.job import Job, outcome
+from sasa_cli.launchers.job import Job, ended_state
 from sasa_cli.launchers.local import check_before_sending
 from sasa_cli.runs.paths import ExperimentPaths
 from sasa_cli.runs.state import RunState
@@ -67,11 +67,11 @@ def _work(job: Job) -> Any:
 
 def _state(ray: Any, reference: Any, job: Job) -> RunState:
     try:
-        return outcome(job.paths, ray.get(reference), None)
+        return ended_state(job.paths, ray.get(reference), None)
     except (ray.exceptions.TaskCancelledError, ray.exceptions.RayTaskError):
-        return outcome(job.paths, None, None)  # interrupted
+        return ended_state(job.paths, None, None)  # interrupted
     except ray.exceptions.RayError as error:
-        return outcome(job.paths, None, f"the Ray task died: {error}".splitlines()[0])
+        return ended_state(job.paths, None, f"the Ray task died: {error}".splitlines()[0])
 
 
 def _cancel(ray: Any, running: dict[Any, Job]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sasa_cli.errors import SpecError
 from sasa_cli.launchers.interface import LaunchOptions, Observer
-from sasa_cli.launchers.job import Job, outcome
+from sasa_cli.launchers.job import Job, ended_state
 from sasa_cli.launchers.local import check_before_sending
 from sasa_cli.runs.paths import ExperimentPaths
 from sasa_cli.runs.state import RunState
@@ -78,6 +78,6 @@ def _executor(results: ExperimentPaths) -> Any:
 def _state(submission: Any, job: Job) -> RunState:
     submitit = importlib.import_module("submitit")
     try:
-        return outcome(job.paths, submission.result(), None)
+        return ended_state(job.paths, submission.result(), None)
     except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError) as error:
-        return outcome(job.paths, None, f"Slurm job {submission.job_id} died: {error}".splitlines()[0])
+        return ended_state(job.paths, None, f"Slurm job {submission.job_id} died: {error}".splitlines()[0])

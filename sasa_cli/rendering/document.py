@@ -1,17 +1,8 @@
 """What a report says, before it is written as markdown or HTML: sections of notes, tables and figures."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from sasa_cli.rendering.table import Table
-
-
-@dataclass(frozen=True)
-class Link:
-    """Text that leads to a place, named as seen from the report's folder."""
-
-    text: str
-    url: str
+from sasa_cli.rendering.table import Link, Table
 
 
 @dataclass(frozen=True)
@@ -33,17 +24,6 @@ class Notes:
 
 
 @dataclass(frozen=True)
-class LinkedTable:
-    """A table some of whose cells lead to run folders; their text is then that of their links."""
-
-    table: Table
-    links: Mapping[tuple[int, int], tuple[Link, ...]] = field(default_factory=dict)
-    """By (row, column)."""
-    strong: frozenset[tuple[int, int]] = frozenset()
-    """Cells to be set in bold."""
-
-
-@dataclass(frozen=True)
 class Figure:
     """A drawing, as vectors and as pixels."""
 
@@ -57,7 +37,7 @@ class Figure:
     png: bytes
 
 
-Block = Notes | LinkedTable | Figure
+Block = Notes | Table | Figure
 
 
 @dataclass(frozen=True)
@@ -76,7 +56,7 @@ class Document:
     """What it is a report of."""
     title: str
     description: str
-    finding: str
-    """The headline in one sentence; empty where nothing has finished."""
+    headline: str
+    """What was found, in one sentence; empty where nothing has finished."""
     facts: tuple[tuple[str, str], ...]
     sections: tuple[Section, ...]

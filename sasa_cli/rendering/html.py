@@ -6,10 +6,11 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from sasa_cli.rendering.document import Block, Document, Figure, LinkedTable
+from sasa_cli.rendering.document import Block, Document, Figure, Notes
 from sasa_cli.rendering.drawing import inline_svg
-from sasa_cli.rendering.table import Table
+from sasa_cli.rendering.table import Entry, Interval, Links, Strong, Table
 
+KINDS = {Table: "table", Figure: "figure", Notes: "notes", Interval: "interval", Links: "links", Strong: "strong"}
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -28,29 +29,22 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"kind": _kind, "svg": _svg, "measure": _measure, "digits": _digits, "slug": _slug}
+    environment.filters |= {"kind": _kind, "svg": _svg, "digits": _digits, "slug": _slug}
     return environment
 
 
-def _kind(block: Block) -> str:
-    if isinstance(block, LinkedTable):
-        return "table"
-    return "figure" if isinstance(block, Figure) else "notes"
+def _kind(thing: Block | Entry) -> str:
+    return KINDS.get(type(thing), "text")
 
 
 def _svg(figure: Figure) -> Markup:
     return Markup(inline_svg(figure.svg, prefix=figure.name, label=figure.alt))
 
 
-def _measure(text: str) -> tuple[str, str] | None:
-    """Mean and half-width apart, so that both line up below each other."""
-    mean, sign, half_width = text.partition(" ± ")
-    return (mean, half_width) if sign else None
-
-
 def _digits(table: Table) -> int:
     """Length of the longest half-width: all take its room, so that means line up."""
-    return max((len(parts[1]) for row in table.rows for text in row if (parts := _measure(text))), default=0)
+    entries = [entry.entry if isinstance(entry, Strong) else entry for row in table.rows for entry in row]
+    return max((len(entry.half_width_text) for entry in entries if isinstance(entry, Interval)), default=0)
 
 
 def _slug(text: str) -> str:

@@ -1,28 +1,56 @@
-"""A report as one markdown file, for GitHub and for editors; figures and run folders beside it."""
+"""Tables as GitHub's markdown, and a report as one such file; figures and run folders beside it."""
 
-from dataclasses import replace
+from sasa_cli.rendering.document import Block, Document, Figure, Note, Notes
+from sasa_cli.rendering.table import Entry, Link, Links, Strong, Table
 
-from sasa_cli.rendering.document import Block, Document, Figure, Link, LinkedTable, Note, Notes
-from sasa_cli.rendering.table import MARKDOWN_ESCAPES, to_markdown
+MARKDOWN_ESCAPES = str.maketrans({"\\": r"\\", "|": r"\|", "*": r"\*", "`": r"\`", "<": "&lt;", "\n": "<br>"})
 
 
 def to_markdown_report(document: Document) -> str:
     """The whole report; paths are as seen from its own folder."""
     head = [f"# {_plain(document.title)}"]
-    head += [_plain(text) for text in (document.description, document.finding) if text]
+    head += [_plain(text) for text in (document.description, document.headline) if text]
     head += ["\n".join(f"- {_plain(name)}: {_plain(value)}" for name, value in document.facts)]
     for section in document.sections:
         head += [f"## {_plain(section.title)}", *map(_block, section.blocks)]
     return "\n\n".join(part.strip("\n") for part in head) + "\n"
 
 
+def to_markdown(table: Table) -> str:
+    """GitHub markdown: title in bold, the table with its columns padded, each note a line of its own."""
+    seen = table.seen
+    lines = [tuple(map(_entry, row)) for row in (seen.headers, *seen.rows)]
+    # GitHub wants three dashes under a header.
+    widths = [max(3, *map(len, cells)) for cells in zip(*lines, strict=True)]
+    rule = tuple(
+        "-" * (width - 1) + ":" if column.align == "right" else "-" * width
+        for column, width in zip(seen.columns, widths, strict=True)
+    )
+    padded = (
+        "| "
+        + " | ".join(
+            cell.rjust(width) if column.align == "right" else cell.ljust(width)
+            for cell, column, width in zip(line, seen.columns, widths, strict=True)
+        )
+        + " |"
+        for line in (lines[0], rule, *lines[1:])
+    )
+    notes = [f"\n{note.translate(MARKDOWN_ESCAPES)}" for note in table.notes]
+    return "\n".join([f"**{table.title.translate(MARKDOWN_ESCAPES)}**\n", *padded, *notes]) + "\n"
+
+
 def _block(block: Block) -> str:
     if isinstance(block, Notes):
         notes = map(_note, block.items)
         return "\n".join(f"> - {note}" if block.warning else f"- {note}" for note in notes)
-    if isinstance(block, LinkedTable):
-        return to_markdown(replace(block.table, rows=_rows(block)))
-    return _figure(block)
+    return to_markdown(block) if isinstance(block, Table) else _figure(block)
+
+
+def _entry(entry: Entry) -> str:
+    """Bold is written with underscores, which stand out from the asterisks that are escaped in text."""
+    if isinstance(entry, Links):
+        return ", ".join(map(_link, entry.items))
+    return f"__{_plain(str(entry))}__" if isinstance(entry, Strong) else _plain(str(entry))
 
 
 def _note(note: Note) -> str:
@@ -33,16 +61,6 @@ def _note(note: Note) -> str:
 def _figure(figure: Figure) -> str:
     alt = figure.alt.translate(MARKDOWN_ESCAPES).replace("[", r"\[").replace("]", r"\]")
     return f"![{alt}](figures/{figure.name}.svg)\n\n**{_plain(figure.title)}.** {_plain(figure.caption)}"
-
-
-def _rows(table: LinkedTable) -> tuple[tuple[str, ...], ...]:
-    """Cells with their links. Bold is written with underscores, which the table's own escapes leave alone."""
-    rows = [list(row) for row in table.table.rows]
-    for (row, column), links in table.links.items():
-        rows[row][column] = ", ".join(map(_link, links))
-    for row, column in table.strong:
-        rows[row][column] = f"__{rows[row][column]}__"
-    return tuple(map(tuple, rows))
 
 
 def _link(link: Link) -> str:

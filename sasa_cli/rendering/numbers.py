@@ -1,43 +1,36 @@
-"""How numbers are written: accuracies with their intervals, and columns of counts in one common unit."""
+"""How numbers are written: accuracies, p values, and columns of counts in one common unit."""
 
 import math
 from collections.abc import Sequence
 
-from sasa_cli.rendering.table import Column
+from sasa_cli.rendering.table import ABSENT, Number
 
-ABSENT = "–"
 COUNT_UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))
 TIME_UNITS = ((3600, "h"), (60, "min"), (1, "s"))
 
 
-def percent(value: float | None) -> str:
+def whole(value: int | None) -> Number:
+    """Every digit, without separators."""
+    return Number(value, ABSENT if value is None else str(value))
+
+
+def percent(value: float | None) -> Number:
     """Two decimals: a test set of 10,000 images cannot resolve more."""
-    return ABSENT if value is None else f"{value:.2f}"
+    return Number(value, ABSENT if value is None else f"{value:.2f}")
 
 
-def signed(value: float) -> str:
-    """Two decimals with a sign; no sign where they are zero."""
-    text = f"{value:+.2f}".replace("-", "−")
-    return "0.00" if text in ("+0.00", "−0.00") else text
-
-
-def points(value: float | None) -> str:
+def points(value: float | None) -> Number:
     """A difference of accuracies; one that no accuracies can have is said to be so."""
-    return ">100" if value is not None and value > 100 else percent(value)
+    return Number(value, ">100") if value is not None and value > 100 else percent(value)
 
 
-def p_text(p_value: float | None) -> str:
+def p_value(value: float | None) -> Number:
     """Two digits, three near 0.05, and no more zeros than say that it is small."""
-    if p_value is None:
-        return ABSENT
-    if p_value < 0.01:
-        return "<0.0001" if p_value < 0.0001 else f"{p_value:.2g}"
-    return f"{p_value:.3f}" if p_value < 0.1 else f"{p_value:.2f}"
-
-
-def data_column(name: str, values: Sequence[str | float | None]) -> tuple[Column, list[str]]:
-    """A column for programs: unrounded, empty where there is no value."""
-    return Column(name), ["" if value is None else str(value) for value in values]
+    if value is None:
+        return Number(None, ABSENT)
+    if value < 0.01:
+        return Number(value, "<0.0001" if value < 0.0001 else f"{value:.2g}")
+    return Number(value, f"{value:.3f}" if value < 0.1 else f"{value:.2f}")
 
 
 def unit_of(values: Sequence[float | None], units: Sequence[tuple[float, str]] = COUNT_UNITS) -> tuple[float, str]:
@@ -48,17 +41,18 @@ def unit_of(values: Sequence[float | None], units: Sequence[tuple[float, str]] =
 
 def in_unit(
     values: Sequence[float | None], units: Sequence[tuple[float, str]] = COUNT_UNITS, *, most_decimals: int = 4
-) -> tuple[str, list[str]]:
+) -> tuple[str, list[Number]]:
     """A column in one common unit, with three digits of its smallest value where `most_decimals` allows.
 
     Returns:
-        The name of the unit, and a text for each value.
+        The name of the unit, and an entry for each value, which keeps it in units of one.
     """
     factor, unit = unit_of(values, units)
     smallest = min((abs(value) / factor for value in values if value), default=1.0)
     exact = all(value is None or float(value).is_integer() for value in values) and factor == 1
     decimals = 0 if exact else min(most_decimals, max(0, 2 - math.floor(math.log10(smallest))))
-    return unit, [ABSENT if value is None else f"{value / factor:.{decimals}f}" for value in values]
+    texts = [ABSENT if value is None else f"{value / factor:.{decimals}f}" for value in values]
+    return unit, [Number(value, text) for value, text in zip(values, texts, strict=True)]
 
 
 def headed(name: str, unit: str) -> str:

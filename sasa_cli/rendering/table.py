@@ -1,162 +1,172 @@
-"""Tables as text: one neutral `Table`, rendered for terminals, GitHub, LaTeX and programs.
+"""A table of typed entries, which each format renders once: `markdown`, `latex`, `html`, `terminal` and `csv`.
 
-Cells are plain text. Each renderer escapes what its format would read as markup, so that a cell looks the
-same everywhere.
+An entry knows the number behind what a reader sees, so that programs get it unrounded from the same table. Text is
+plain: each renderer escapes what its format would read as markup.
 """
 
-import csv
-import io
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    import rich.table
+ABSENT = "–"
+Value = str | int | float | None
 
-LATEX_ESCAPES = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "&": r"\&",
-        "%": r"\%",
-        "$": r"\$",
-        "[": "{[}",  # `\\ [` would be read as a row's extra space
-        "]": "{]}",
-        "#": r"\#",
-        "_": r"\_",
-        "{": r"\{",
-        "}": r"\}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "±": r"$\pm$",
-        "×": r"$\times$",
-        "·": r"$\cdot$",
-        "−": r"$-$",
-        "≤": r"$\leq$",
-        "≥": r"$\geq$",
-        "Δ": r"$\Delta$",
-        "…": r"\dots{}",
-        "–": "--",
-        "—": "---",
-        "\n": " ",
-    }
-)
-SENTENCES = r"p{0.33\linewidth}"
-MARKDOWN_ESCAPES = str.maketrans({"\\": r"\\", "|": r"\|", "*": r"\*", "`": r"\`", "<": "&lt;", "\n": "<br>"})
+
+@dataclass(frozen=True)
+class Number:
+    """A count, a percentage, a p value: the number, and how it is written."""
+
+    value: int | float | None
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        return (self.value,)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and the half-width of its 95 % interval, as `84.20 ± 0.51`; with one value `84.20 ± –`."""
+
+    mean: float | None
+    half_width: float | None
+    signed: bool = False
+
+    @property
+    def mean_text(self) -> str:
+        if self.mean is None:
+            return ABSENT
+        return signed(self.mean) if self.signed else f"{self.mean:.2f}"
+
+    @property
+    def half_width_text(self) -> str:
+        return ABSENT if self.half_width is None else f"{self.half_width:.2f}"
+
+    def __str__(self) -> str:
+        return self.mean_text if self.mean is None else f"{self.mean_text} ± {self.half_width_text}"
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        return (self.mean, self.half_width)
+
+
+@dataclass(frozen=True)
+class Link:
+    """Text that leads to a place, named as seen from the page's folder."""
+
+    text: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Links:
+    """Places, beside each other."""
+
+    items: tuple[Link, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(link.text for link in self.items)
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        return (str(self),)
+
+
+@dataclass(frozen=True)
+class Strong:
+    """An entry that stands out."""
+
+    entry: Number | Interval | str
+
+    def __str__(self) -> str:
+        return str(self.entry)
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        return values_of(self.entry)
+
+
+Entry = str | Number | Interval | Links | Strong
+
+
+def values_of(entry: Entry) -> tuple[Value, ...]:
+    """What a program gets of an entry; a mean and its half-width are two."""
+    return (entry,) if isinstance(entry, str) else entry.values
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column's header and the side on which its cells line up."""
+    """A column's header, the side on which its entries line up, and its names for programs."""
 
     header: str
+    """Empty for a column that is for programs only."""
     align: Literal["left", "right"] = "right"
     sentences: bool = False
-    """Its cells are too long for one line; LaTeX has to be told so."""
+    """Its entries are too long for one line; LaTeX has to be told so."""
+    leads: bool = False
+    """Its entries lead somewhere and say little by themselves: it is left out on paper."""
+    names: tuple[str, ...] | None = None
+    """In CSV, one for each value of an entry; none for a column for readers only. Absent: the header."""
+
+    @property
+    def csv_names(self) -> tuple[str, ...]:
+        return (self.header,) if self.names is None else self.names
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of plain text, with one cell for each column in each row.
+    """A table with one entry for each column in each row.
 
     Raises:
-        ValueError: A row has more or fewer cells than there are columns.
+        ValueError: A row has more or fewer entries than there are columns.
     """
 
     title: str
     columns: tuple[Column, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[Entry, ...], ...]
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.columns):
-                raise ValueError(f"{len(self.columns)} columns, but {len(row)} cells in row {row}")
+                raise ValueError(f"{len(self.columns)} columns, but {len(row)} entries in row {row}")
 
     @property
     def headers(self) -> tuple[str, ...]:
         return tuple(column.header for column in self.columns)
 
+    def kept(self, columns: Iterable[Column]) -> "Table":
+        """With these of its columns only."""
+        wanted = list(columns)
+        places = [place for place, column in enumerate(self.columns) if column in wanted]
+        rows = tuple(tuple(row[place] for place in places) for row in self.rows)
+        return Table(self.title, tuple(self.columns[place] for place in places), rows, self.notes)
 
-def to_markdown(table: Table) -> str:
-    """GitHub markdown: title in bold, the table with its columns padded, each note a line of its own."""
-    lines = [tuple(cell.translate(MARKDOWN_ESCAPES) for cell in row) for row in (table.headers, *table.rows)]
-    # GitHub wants three dashes under a header.
-    widths = [max(3, *map(len, cells)) for cells in zip(*lines, strict=True)]
-    rule = tuple(
-        "-" * (width - 1) + ":" if column.align == "right" else "-" * width
-        for column, width in zip(table.columns, widths, strict=True)
-    )
-    padded = (
-        "| "
-        + " | ".join(
-            cell.rjust(width) if column.align == "right" else cell.ljust(width)
-            for cell, column, width in zip(line, table.columns, widths, strict=True)
-        )
-        + " |"
-        for line in (lines[0], rule, *lines[1:])
-    )
-    notes = [f"\n{note.translate(MARKDOWN_ESCAPES)}" for note in table.notes]
-    return "\n".join([f"**{table.title.translate(MARKDOWN_ESCAPES)}**\n", *padded, *notes]) + "\n"
+    @property
+    def seen(self) -> "Table":
+        """As readers see it, without the columns for programs."""
+        return self.kept(column for column in self.columns if column.header)
 
 
-def to_csv(table: Table) -> str:
-    """Headers and rows only, so that every reader of CSV takes them."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.headers)
-    writer.writerows(table.rows)
-    return text.getvalue()
+Filled = tuple[Column, Sequence[Entry]]
 
 
-def to_latex(table: Table) -> str:
-    """A `table` environment for the package booktabs: title as caption, notes below the rules."""
-
-    def line(cells: tuple[str, ...]) -> str:
-        return " & ".join(cell.translate(LATEX_ESCAPES) for cell in cells) + r" \\"
-
-    spec = "".join(SENTENCES if column.sentences else column.align[0] for column in table.columns)
-    notes = [rf"\par\smallskip{{\footnotesize {note.translate(LATEX_ESCAPES)}}}" for note in table.notes]
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{table.title.translate(LATEX_ESCAPES)}}}",
-            rf"\begin{{tabular}}{{{spec}}}",
-            r"\toprule",
-            line(table.headers),
-            r"\midrule",
-            *map(line, table.rows),
-            r"\bottomrule",
-            r"\end{tabular}",
-            *notes,
-            r"\end{table}",
-            "",
-        ]
-    )
+def assemble(title: str, columns: Iterable[Filled], notes: Sequence[str] = ()) -> Table:
+    """A table from its columns, each with its entries."""
+    filled = list(columns)
+    rows = zip(*(entries for _, entries in filled), strict=True)
+    return Table(title, tuple(column for column, _ in filled), tuple(rows), tuple(notes))
 
 
-def to_rich(table: Table) -> "rich.table.Table":
-    """For a terminal; print it with `console.print(..., crop=False)`.
+def for_programs(name: str, values: Sequence[int | float | str | None]) -> Filled:
+    """A column that no reader sees."""
+    return Column("", names=(name,)), [value if isinstance(value, str) else Number(value, "") for value in values]
 
-    Where the terminal is narrow, text wraps and numbers do not, so that lines may be longer than it is wide.
-    """
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
 
-    rendered = RichTable(
-        title=Text(table.title, style="bold"),
-        caption=Text("\n".join(table.notes), style="dim") if table.notes else None,
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    for column, *cells in zip(table.columns, *table.rows, strict=True):
-        words = column.header.split() + (cells if column.align == "right" else [])
-        rendered.add_column(Text(column.header), justify=column.align, min_width=max(map(len, words)), overflow="fold")
-    for row in table.rows:
-        rendered.add_row(*map(Text, row))
-    return rendered
+def signed(value: float) -> str:
+    """Two decimals with a sign; no sign where they are zero."""
+    text = f"{value:+.2f}".replace("-", "−")
+    return "0.00" if text in ("+0.00", "−0.00") else text

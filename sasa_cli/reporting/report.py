@@ -8,29 +8,26 @@ from typing import Literal, get_args
 from urllib.parse import quote
 
 from sasa_cli.errors import SpecError
+from sasa_cli.rendering.csv import to_csv
 from sasa_cli.rendering.html import to_html
+from sasa_cli.rendering.latex import to_latex
 from sasa_cli.rendering.markdown import to_markdown_report
-from sasa_cli.rendering.table import Table, to_csv, to_latex
+from sasa_cli.rendering.table import Table
 from sasa_cli.reporting.check import compare_files
-from sasa_cli.reporting.evidence.cells import Axis
 from sasa_cli.reporting.evidence.material import Material, single, united
 from sasa_cli.reporting.evidence.results import Results, find_experiments, read_results
-from sasa_cli.reporting.pages.compose import ACCURACY_TITLE, COST_TITLE, caveats, compose
-from sasa_cli.reporting.pages.data_tables import results_data, runs_data
-from sasa_cli.reporting.pages.difference_tables import all_families, differences_data, differences_table
+from sasa_cli.reporting.pages.compose import compose, summaries_of, tables_of
 from sasa_cli.reporting.pages.figures import figures_of
-from sasa_cli.reporting.pages.paper_rows import comparison_data, comparison_table, matches
-from sasa_cli.reporting.pages.tables import cost_table, results_table, summary_table, without_links
-from sasa_cli.reporting.pages.verdict_tables import findings_data, findings_table, rulings_table
 from sasa_cli.runs.files import atomic_path, make_folder
 
-Format = Literal["md", "html", "csv", "tex"]
+Format = Literal["md", "html", "csv", "tex", "png"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 PATTERNS: dict[Format, tuple[str, ...]] = {
-    "md": ("report.md", "figures/*.svg", "figures/*.png"),
-    "html": ("report.html", "figures/*.svg", "figures/*.png"),
+    "md": ("report.md", "figures/*.svg"),
+    "html": ("report.html", "figures/*.svg"),
     "csv": ("tables/*.csv",),
     "tex": ("tables/*.tex",),
+    "png": ("figures/*.png",),
 }
 """The files that belong to each format, below the report's folder."""
 
@@ -45,12 +42,12 @@ class ReportResult:
     """Files of the results that are missing or broken; the reports name them, too."""
     summaries: tuple[Table, ...]
     """For the terminal: one for each experiment, with a row for each cell."""
-    rulings: tuple[Table, ...]
-    """For the terminal: one for each report that tests a claim of the paper, with a row for each such claim."""
+    verdicts: tuple[Table, ...]
+    """For the terminal: one for each report that tests a claim, with a row for each such claim."""
 
 
 def parse_formats(text: str) -> tuple[Format, ...]:
-    """`md,html` as formats. Raises `SpecError` for any other than md, html, csv and tex."""
+    """`md,html` as formats. Raises `SpecError` for any other than md, html, csv, tex and png."""
     names = [name.strip() for name in text.split(",")]
     unknown = [name for name in names if name not in FORMATS]
     if unknown:
@@ -67,7 +64,7 @@ def build_report(
 
     Args:
         folders: Folders of experiments (`results/demo`), or folders of those (`results`).
-        formats: What to write; figures come with md and html.
+        formats: What to write; figures come with md and html as SVG, with png as pixels, too.
         out: Where the `report/` of several experiments goes; None: into the folder that holds them all.
 
     Raises:
@@ -81,20 +78,13 @@ def build_report(
         _write(report, files)
         _remove_stale(report, files, formats)
         written += [report / name for name in files]
+    told = [summaries_of(material) for _, material in reports]
     return ReportResult(
         paths=tuple(written),
         problems=tuple(f"{folder}: {problem}" for folder, results in experiments for problem in results.problems),
-        summaries=tuple(
-            summary_table(material.parts[0].name, material.cells, caveats(material))
-            for _, material in reports
-            if not material.joint
-        ),
-        rulings=tuple(table for _, material in reports if (table := _rulings(material)).rows),
+        summaries=tuple(summary for summary, _ in told if summary is not None),
+        verdicts=tuple(table for _, table in told if table.rows),
     )
-
-
-def _rulings(material: Material) -> Table:
-    return rulings_table(", ".join(part.name for part in material.parts), material.verdicts)
 
 
 def check_report(folders: Sequence[Path], *, out: Path | None = None) -> list[str]:
@@ -129,52 +119,28 @@ def report_files(material: Material, formats: Sequence[Format]) -> dict[str, byt
     """
     texts: dict[str, str] = {}
     files: dict[str, bytes] = {}
+    drawn = {"md", "html", "png"} & set(formats) and not material.joint
+    figures = figures_of(material.cells, material.parts[0].axes) if drawn else []
     if "md" in formats or "html" in formats:
-        figures = [] if material.joint else figures_of(material.cells, material.parts[0].axes)
         document = compose(material, figures)
         if "md" in formats:
             texts["report.md"] = to_markdown_report(document)
         if "html" in formats:
             texts["report.html"] = to_html(document)
-        for figure in figures:
-            texts[f"figures/{figure.name}.svg"] = figure.svg
-            files[f"figures/{figure.name}.png"] = figure.png
+        texts |= {f"figures/{figure.name}.svg": figure.svg for figure in figures}
+    if "png" in formats:
+        files |= {f"figures/{figure.name}.png": figure.png for figure in figures}
+    tables = tables_of(material)
     if "csv" in formats:
-        texts |= {f"tables/{name}.csv": to_csv(table) for name, table in _data(material).items()}
+        from sasa_cli.reporting.evidence.frames import frame_of  # pandas is not imported before it is needed
+
+        texts |= {f"tables/{name}.csv": to_csv(table) for name, table in tables.items()}
+        texts["tables/runs.csv"] = frame_of([part.results for part in material.parts], material.runs).to_csv(
+            index=False
+        )
     if "tex" in formats:
-        texts |= {f"tables/{name}.tex": to_latex(table) for name, table in _for_paper(material).items()}
+        texts |= {f"tables/{name}.tex": to_latex(table) for name, table in tables.items()}
     return {name: text.encode() for name, text in texts.items()} | files
-
-
-def _data(material: Material) -> dict[str, Table]:
-    """Every table for programs by its name; that of the paper's numbers only where there is something beside them."""
-    cells = material.cells
-    runs = [*(run for cell in cells for run in cell.runs), *material.outside]
-    return {
-        "results": results_data(cells, _axes(material)),
-        "runs": runs_data(runs),
-        "differences": differences_data(all_families(material)),
-        "findings": findings_data(material.verdicts),
-        **({"paper": comparison_data(found)} if (found := matches(cells)) else {}),
-    }
-
-
-def _for_paper(material: Material) -> dict[str, Table]:
-    """Every table for LaTeX by its name."""
-    cells = material.cells
-    found = matches(cells)
-    return {
-        "results": without_links(results_table(cells, _axes(material), ACCURACY_TITLE)),
-        "cost": without_links(cost_table(cells, COST_TITLE)),
-        "differences": differences_table(all_families(material)),
-        "findings": findings_table(material.verdicts),
-        **({"paper": comparison_table(found)} if found else {}),
-    }
-
-
-def _axes(material: Material) -> Sequence[Axis]:
-    """Those of one experiment; several have different ones, which their own reports show."""
-    return () if material.joint else material.parts[0].axes
 
 
 def _reports(

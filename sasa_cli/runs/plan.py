@@ -6,7 +6,7 @@ from sasa_cli.runs.paths import ExperimentPaths
 from sasa_cli.runs.record import Stored, read_stored, write_stored
 
 
-class Axis(Stored):
+class PlannedAxis(Stored):
     """One axis of the sweep: a dotted key of the experiment file and the values it takes, in the order given."""
 
     key: str
@@ -32,7 +32,7 @@ class Plan(Stored):
     schema_version: Literal[1] = 1
     experiment: str
     description: str
-    axes: list[Axis]
+    axes: list[PlannedAxis]
     runs: list[PlannedRun]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from sasa_cli.counting.count_tables import count_payload, count_table, explain_table, format_count
 from sasa_cli.counting.macs import ModelCount, count_model
-from sasa_cli.rendering.table import to_csv
+from sasa_cli.rendering.csv import to_csv
 from sasa_cli.spec import AttentionSpec, ModelSpec
 
 

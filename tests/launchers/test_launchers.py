@@ -14,7 +14,7 @@ from sasa_cli.experiment.sweep import expand_sweep
 from sasa_cli.launchers import LAUNCHERS, find_launcher, local, slurm
 from sasa_cli.launchers.cores import available_cores
 from sasa_cli.launchers.interface import LaunchOptions
-from sasa_cli.launchers.job import Job, Refusal, outcome
+from sasa_cli.launchers.job import Job, Refusal, ended_state
 from sasa_cli.launchers.preflight import Machine
 from sasa_cli.launchers.remaining import remaining, require_all_done
 from sasa_cli.runs.paths import ExperimentPaths, RunPaths
@@ -92,14 +92,14 @@ def test_a_death_without_a_word_is_recorded(specs: list[RunSpec], tmp_path: Path
     assert done is not None
     job.paths.record.write_text(done.model_copy(update={"status": "running", "metrics": None}).model_dump_json())
     assert state_of(job.paths).status == "interrupted"
-    state = outcome(job.paths, None, "the process died with exit code -9")
+    state = ended_state(job.paths, None, "the process died with exit code -9")
     assert (state.status, state.note) == ("failed", "the process died with exit code -9")
     assert "exit code -9" in state_of(job.paths).note
 
 
 def test_a_run_that_another_process_trains_is_no_failure(tmp_path: Path):
     refusal = Refusal("another process is training this run", 1, locked=True)
-    assert outcome(RunPaths(tmp_path), refusal, None).status == "running"
+    assert ended_state(RunPaths(tmp_path), refusal, None).status == "running"
 
 
 def test_a_broken_record_is_set_aside(specs: list[RunSpec], tmp_path: Path):

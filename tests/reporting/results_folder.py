@@ -10,7 +10,7 @@ from sasa_cli.errors import SpecError
 from sasa_cli.experiment.file import model_experiment, run_yaml
 from sasa_cli.runs.files import make_folder, write_text
 from sasa_cli.runs.paths import ExperimentPaths
-from sasa_cli.runs.plan import Axis, Plan, PlannedRun, write_plan
+from sasa_cli.runs.plan import Plan, PlannedAxis, PlannedRun, write_plan
 from sasa_cli.runs.record import (
     DataFingerprint,
     Environment,
@@ -154,7 +154,7 @@ class Experiment:
 
     def write_plan(self) -> None:
         keys = list(dict.fromkeys(key for cell in self.cells for key in cell))
-        axes = [Axis(key=key, values=_distinct(cell[key] for cell in self.cells if key in cell)) for key in keys]
+        axes = [PlannedAxis(key=key, values=_distinct(cell[key] for cell in self.cells if key in cell)) for key in keys]
         plan = Plan(experiment=self.name, description="Which stages should attend?", axes=axes, runs=self.runs)
         write_plan(self.paths, plan)
 

@@ -56,10 +56,10 @@ def read(folder: Path, name: str) -> str:
 def test_findings_are_over_the_cells_of_all(two: tuple[Experiment, Experiment]) -> None:
     root = two[0].paths.folder.parent
     build_report([root], ["md", "csv"])
-    rows = {row["claim"]: row for row in csv.DictReader(read(root, "tables/findings.csv").splitlines())}
-    assert rows["late-over-early"]["verdict"] == "supported"
+    rows = {row["claim"]: row for row in csv.DictReader(read(root, "tables/pairs.csv").splitlines())}
+    assert rows["late-over-early"]["says"] == "for"
     assert (rows["late-over-early"]["first"], rows["late-over-early"]["n"]) == ("k3-CCAA", "3")
-    own = {row["claim"]: row for row in csv.DictReader(read(two[0].paths.folder, "tables/findings.csv").splitlines())}
+    own = {row["claim"]: row for row in csv.DictReader(read(two[0].paths.folder, "tables/verdicts.csv").splitlines())}
     assert own["late-over-early"]["verdict"] == "not tested"
 
 
@@ -72,7 +72,7 @@ def test_each_experiment_has_its_tables_of_accuracy_and_differences(two: tuple[E
         assert f"**{name}. Against the reference, CCCC" in text
     sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert sections == [
-        *("Findings", "Caveats", "Experiments", "Accuracy", "Differences", "Cost", "Measured against the paper"),
+        *("Verdicts", "Caveats", "Experiments", "Accuracy", "Differences", "Cost", "Measured against the paper"),
         *("Runs", "Setup", "How to read the numbers"),
     ]
     assert "[late](../late/report/)" in text
@@ -146,7 +146,7 @@ def test_two_builds_are_equal_byte_for_byte(
 def test_every_difference_is_the_same_in_every_format(two: tuple[Experiment, Experiment]) -> None:
     files = {name: content.decode() for name, content in report_files(material(*two), FORMATS).items()}
     rows = list(csv.DictReader(files["tables/differences.csv"].splitlines()))
-    rows += list(csv.DictReader(files["tables/findings.csv"].splitlines()))
+    rows += list(csv.DictReader(files["tables/pairs.csv"].splitlines()))
     rows = [row for row in rows if row["half_width"]]
     assert {row.get("claim") for row in rows} == {None, "late-over-early"}
     for row in rows:
@@ -155,7 +155,7 @@ def test_every_difference_is_the_same_in_every_format(two: tuple[Experiment, Exp
         assert (
             f'<span class="mean">{mean}</span> ± <span class="half-width">{half_width}</span>' in files["report.html"]
         )
-        latex = files["tables/findings.tex" if "claim" in row else "tables/differences.tex"]
+        latex = files["tables/pairs.tex" if "claim" in row else "tables/differences.tex"]
         assert f"{mean} ± {half_width}".replace("−", "$-$").replace("±", r"$\pm$") in latex
 
 
@@ -163,7 +163,7 @@ def test_a_check_covers_the_joint_report(two: tuple[Experiment, Experiment]) -> 
     root = two[0].paths.folder.parent
     build_report([root], ["csv"])
     assert check_report([root]) == []
-    file = root / "report" / "tables" / "findings.csv"
+    file = root / "report" / "tables" / "verdicts.csv"
     write_text(file, file.read_text(encoding="utf-8").replace(",supported,", ",contradicted,", 1))
     assert check_report([root]) == [f"{file}: late-over-early, verdict: says contradicted, the results give supported"]
     shutil.rmtree(root / "report")
@@ -184,7 +184,7 @@ def test_the_command_writes_and_checks_it(two: tuple[Experiment, Experiment], tm
     done = runner.invoke(app, [*arguments, "--json"])
     assert done.exit_code == 0, done.output
     paths = json.loads(done.stdout)["paths"]
-    assert str(tmp_path / "joint" / "report" / "tables" / "findings.csv") in paths
+    assert str(tmp_path / "joint" / "report" / "tables" / "pairs.csv") in paths
     assert runner.invoke(app, [*arguments, "--check"]).exit_code == 0
     (tmp_path / "joint" / "report" / "tables" / "runs.csv").unlink()
     failed = runner.invoke(app, [*arguments, "--check"])

@@ -62,8 +62,8 @@ def test_all_files_are_written_and_named(built: Built) -> None:
     figures = ["accuracy-by-placement", "accuracy-by-spatial-extent", "accuracy-by-params", "accuracy-by-flops"]
     expected = {
         *("report.md", "report.html"),
-        *(f"tables/{name}.csv" for name in ("results", "runs", "differences", "findings")),
-        *(f"tables/{name}.tex" for name in ("results", "cost", "differences", "findings")),
+        *(f"tables/{name}.csv" for name in ("results", "cost", "runs", "differences", "verdicts", "pairs")),
+        *(f"tables/{name}.tex" for name in ("results", "cost", "differences", "verdicts", "pairs")),
         *(f"figures/{name}.{ending}" for name in (*figures, "training-curves") for ending in ("svg", "png")),
     }
     assert set(tree(built.report)) == expected
@@ -82,7 +82,7 @@ def test_every_number_is_the_same_in_every_format(built: Built) -> None:
     (table,) = built.result.summaries
     rows = list(csv.DictReader(built.read("tables/results.csv").splitlines()))
     html, markdown, latex = built.read("report.html"), built.read("report.md"), built.read("tables/results.tex")
-    assert [row["cell"] for row in rows] == [row[0] for row in table.rows] == ["CCCC", "k3-CCAA", "k7-CCAA"]
+    assert [row["cell"] for row in rows] == [str(row[0]) for row in table.rows] == ["CCCC", "k3-CCAA", "k7-CCAA"]
     for row in rows:
         for score in ("test_top1_last", "test_top1_best", "val_top1_best"):
             mean, half_width = row[f"{score}_mean"], row[f"{score}_half_width"]
@@ -110,11 +110,10 @@ def test_the_terminal_has_the_verdicts_of_the_report(make_experiment: Maker) -> 
     experiment.write_plan()
     for run in experiment.runs:
         experiment.finish(run, 70.0 + run.cell[EXTENT] + 0.1 * run.seed + 0.01 * run.seed * run.cell[EXTENT])
-    (table,) = build_report([experiment.paths.folder]).rulings
-    pairs = csv.DictReader((experiment.paths.report / "tables/findings.csv").read_text().splitlines())
-    tested = [pair for pair in pairs if pair["verdict"] != "not tested"]
-    assert table.rows == (("larger spatial extents", "supported", "1", "0", "0"),)
-    assert [(pair["verdict"], pair["outcome"]) for pair in tested] == [("supported", "for")]
+    (table,) = build_report([experiment.paths.folder]).verdicts
+    pairs = csv.DictReader((experiment.paths.report / "tables/pairs.csv").read_text().splitlines())
+    assert [tuple(map(str, row)) for row in table.rows] == [("larger spatial extents", "supported", "1", "0", "0")]
+    assert [(pair["claim"], pair["says"]) for pair in pairs] == [("larger-extent", "for")]
 
 
 def test_problems_are_told_and_shown(built: Built) -> None:
@@ -192,7 +191,7 @@ def test_every_link_leads_to_a_place_on_disk(built: Built) -> None:
 
 
 def test_latex_is_balanced(built: Built) -> None:
-    for name in ("results", "cost", "differences", "findings"):
+    for name in ("results", "cost", "differences", "verdicts", "pairs"):
         name = f"tables/{name}.tex"
         text = built.read(name)
         bare = re.sub(r"\\[{}]", "", text)
@@ -242,8 +241,9 @@ def test_a_build_removes_what_the_results_no_longer_give(small: Experiment) -> N
         write_text(tables / name, "")
     build_report([small.paths.folder], ["csv"])
     assert {file.name for file in tables.iterdir()} == {
-        *("results.csv", "runs.csv", "differences.csv", "findings.csv"),
-        *("results.tex", "cost.tex", "differences.tex", "findings.tex", "old.tex", "mine.txt"),
+        *(f"{name}.csv" for name in ("results", "cost", "runs", "differences", "verdicts", "pairs")),
+        *(f"{name}.tex" for name in ("results", "cost", "differences", "verdicts", "pairs", "old")),
+        "mine.txt",
     }
 
 
@@ -260,7 +260,7 @@ def test_only_the_formats_asked_for_are_written_and_checked(small: Experiment) -
 
 def test_formats_are_parsed() -> None:
     assert parse_formats("html, md") == ("md", "html")
-    with pytest.raises(SpecError, match="'pdf' is not allowed; allowed are md, html, csv, tex"):
+    with pytest.raises(SpecError, match="'pdf' is not allowed; allowed are md, html, csv, tex, png"):
         parse_formats("md,pdf")
 
 
@@ -269,7 +269,7 @@ def test_an_experiment_without_a_finished_run(make_experiment: Maker) -> None:
     experiment.write_plan()
     result = build_report([experiment.paths.folder])
     assert "4 of 4 runs have no final numbers: 4 missing." in (experiment.paths.report / "report.md").read_text()
-    assert [row[1] for row in result.summaries[0].rows] == ["0/2", "0/2"]
+    assert [row[1] for row in result.summaries[0].seen.rows] == ["0/2", "0/2"]
 
 
 def test_several_experiments_get_a_report_each(small: Experiment, make_experiment: Maker) -> None:

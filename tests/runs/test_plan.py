@@ -4,7 +4,7 @@ import pytest
 
 from sasa_cli.errors import RunError
 from sasa_cli.runs.paths import ExperimentPaths
-from sasa_cli.runs.plan import Axis, Plan, PlannedRun, read_plan, write_plan
+from sasa_cli.runs.plan import Plan, PlannedAxis, PlannedRun, read_plan, write_plan
 
 
 def a_plan() -> Plan:
@@ -21,7 +21,7 @@ def a_plan() -> Plan:
     return Plan(
         experiment="demo",
         description="Which stages should attend?",
-        axes=[Axis(key="model.stages", values=["CCCC", "CCAA"])],
+        axes=[PlannedAxis(key="model.stages", values=["CCCC", "CCAA"])],
         runs=[run],
     )
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sasa_cli.attention.backends.eager import eager_backend
 from sasa_cli.attention.backends.library import (
-    Axis,
+    Side,
     aligned,
     attend,
     feature_size,
@@ -35,8 +35,8 @@ class _Tiling:
 
     down: int
     across: int
-    rows: Axis
-    columns: Axis
+    rows: Side
+    columns: Side
 
     @classmethod
     def of(cls, problem: Problem) -> "_Tiling":
@@ -88,11 +88,11 @@ class _Tiling:
         return band & (spare_query.unsqueeze(-1) | (self.keys(on_map) > 0).unsqueeze(1))
 
 
-def _cut(length: int, spatial_extent: int) -> tuple[int, Axis]:
+def _cut(length: int, spatial_extent: int) -> tuple[int, Side]:
     """How many tiles cover ``length`` places, with sides that leave the fewest of them spare."""
     count = -(-length // (SIDE if spatial_extent > 3 else SIDE_OF_SMALL_WINDOWS))
     side = -(-length // count)
-    return count, Axis(side, side + spatial_extent - 1, 0, spatial_extent)
+    return count, Side(side, side + spatial_extent - 1, 0, spatial_extent)
 
 
 def _attention(problem: Problem, inputs: Inputs) -> Tensor:

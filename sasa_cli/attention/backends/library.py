@@ -24,7 +24,7 @@ Attend = Callable[[Problem, Inputs], Tensor]
 
 
 @dataclass(frozen=True)
-class Axis:
+class Side:
     """Rows, or columns, of a tile: ``queries`` of them look at ``keys`` from ``start`` places before the first key.
 
     Window index a of query i is the key ``i + a - start``.
@@ -71,7 +71,7 @@ class Axis:
         return torch.einsum("bntijd,nids->bntijs", query, by_place)
 
 
-def position_logits(rows: Axis, columns: Axis, query: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
+def position_logits(rows: Side, columns: Side, query: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
     """Slot logits for rows and for columns, ``(B, N, tiles, I, J, k)`` each, in the dtype of the arithmetic.
 
     Args:
@@ -89,7 +89,7 @@ def position_logits(rows: Axis, columns: Axis, query: Tensor, inputs: Inputs) ->
     return rows.slot_logits(first, inputs.row_embedding), by_column.transpose(3, 4)
 
 
-def key_codes(rows: Axis, columns: Axis, device: torch.device) -> Tensor:
+def key_codes(rows: Side, columns: Side, device: torch.device) -> Tensor:
     """``(S, 2 k)`` for S keys, row by row: true in the two slots of each key."""
     shape = (rows.keys, columns.keys, rows.extent)
     by_row, by_column = rows.codes(device)[:, None].expand(shape), columns.codes(device).expand(shape)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sasa_cli.attention.backends.eager import eager_backend
 from sasa_cli.attention.backends.library import (
-    Axis,
+    Side,
     aligned,
     attend,
     feature_size,
@@ -24,18 +24,18 @@ from sasa_cli.attention.problem import Inputs, Problem
 NEVER = -1e30  # finite, because log-sum-exp has no gradient where all is infinite
 
 
-def _axes(problem: Problem) -> tuple[Axis, Axis]:
+def _axes(problem: Problem) -> tuple[Side, Side]:
     k, radius = problem.spatial_extent, problem.radius
-    return Axis(problem.height, problem.height, radius, k), Axis(problem.width, problem.width, radius, k)
+    return Side(problem.height, problem.height, radius, k), Side(problem.width, problem.width, radius, k)
 
 
-def _outside(axis: Axis, device: torch.device) -> Tensor:
+def _outside(axis: Side, device: torch.device) -> Tensor:
     """``(queries, k)``: whether the place that a slot stands for lies outside the map."""
     place = torch.arange(axis.queries, device=device)[:, None] + axis.slot_index(device) - axis.start
     return (place < 0) | (place >= axis.keys)
 
 
-def _band(rows: Axis, columns: Axis, device: torch.device) -> Tensor:
+def _band(rows: Side, columns: Side, device: torch.device) -> Tensor:
     """``(H * W, H * W)``: whether a pixel, on the second axis, is in the window of another."""
     band = rows.band(device)[:, None, :, None] & columns.band(device)[None, :, None, :]  # (H, W, H, W)
     return band.flatten(2).flatten(0, 1)

@@ -28,8 +28,8 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
     Raises:
         SpecError: `folder` holds no results.
     """
-    rows = [row for paths in find_experiments([Path(folder)]) for row in run_rows(read_results(paths))]
-    return pd.DataFrame(rows)
+    found = [read_results(paths) for paths in find_experiments([Path(folder)])]
+    return frame_of(found, [run for results in found for run in (*results.runs, *results.outside)])
 
 
 def load_curves(folder: str | Path) -> pd.DataFrame:
@@ -43,23 +43,25 @@ def load_curves(folder: str | Path) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def run_rows(results: Results) -> list[dict[str, Any]]:
-    """The rows of `load_runs` of one experiment: the runs of its plan first, then those outside it."""
-    planned = None if results.plan is None else {run.run_id for run in results.plan.runs}
-    return [
-        {
-            **_identity(run),
-            "status": run.status,
-            "detail": run.detail,
-            "in_plan": planned is None or run.identity.run_id in planned,
-            **_settings(run, results),
-            "params": run.identity.params,
-            "macs": run.identity.macs,
-            "macs_executed": run.identity.macs_executed,
-            **(_recorded(run.record) if run.record else {}),
-        }
-        for run in (*results.runs, *results.outside)
-    ]
+def frame_of(found: Sequence[Results], runs: Sequence[Run]) -> pd.DataFrame:
+    """The frame of `load_runs` of some of the runs of these experiments."""
+    by_name = {results.name: results for results in found}
+    return pd.DataFrame([_row(run, by_name[run.experiment]) for run in runs]).convert_dtypes()
+
+
+def _row(run: Run, results: Results) -> dict[str, Any]:
+    planned = None if results.plan is None else {planned.run_id for planned in results.plan.runs}
+    return {
+        **_identity(run),
+        "status": run.status,
+        "detail": run.detail,
+        "in_plan": planned is None or run.identity.run_id in planned,
+        **_settings(run, results),
+        "params": run.identity.params,
+        "macs": run.identity.macs,
+        "macs_executed": run.identity.macs_executed,
+        **(_recorded(run.record) if run.record else {}),
+    }
 
 
 def _identity(run: Run) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from sasa_cli.reporting.evidence.cells import HEADLINE, Axis, Cell, axes_of, cells_of, group_cells, run_top1
 from sasa_cli.reporting.evidence.conditions import conditions_of
-from sasa_cli.reporting.evidence.results import HOME, Problem, Results, Run
+from sasa_cli.reporting.evidence.results import HOME, BrokenFile, Results, Run
 from sasa_cli.reporting.evidence.verdicts import Verdict, judge
 
 
@@ -65,7 +65,7 @@ class Material:
         return tuple(run for part in self.parts for run in part.results.outside)
 
     @property
-    def problems(self) -> tuple[Problem, ...]:
+    def problems(self) -> tuple[BrokenFile, ...]:
         return tuple(problem for part in self.parts for problem in part.results.problems)
 
 

@@ -13,7 +13,6 @@ from sasa_cli.reporting.evidence.statistics import half_width_factor, measure
 ALPHA = 0.05
 """Two-sided level of every test, before correction."""
 POWER = 0.8
-NO_SPREAD = 1e-9  # points: less is rounding of the arithmetic
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,7 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
     found = measure([a - b for a, b in zip(first, second, strict=True)])
     if found is None:
         return None
-    deviation = found.deviation
-    return Difference(found.mean, deviation if deviation is not None and deviation > NO_SPREAD else None, found.n)
+    return Difference(found.mean, found.deviation, found.n)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

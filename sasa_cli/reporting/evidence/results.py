@@ -45,7 +45,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Problem:
+class BrokenFile:
     """A file that cannot be used."""
 
     path: str
@@ -75,7 +75,7 @@ class Results:
     """Of the plan's cells; where there is no plan, all."""
     outside: tuple[Run, ...]
     """Runs of cells that the plan does not name, as from an earlier version of the experiment."""
-    problems: tuple[Problem, ...]
+    problems: tuple[BrokenFile, ...]
     specs: Mapping[str, RunSpec]
     """Resolved, by cell hash; a cell is absent where no finished run of it has a readable spec."""
 
@@ -107,8 +107,8 @@ def find_experiments(folders: Sequence[Path]) -> list[ExperimentPaths]:
 
 
 def read_results(paths: ExperimentPaths) -> Results:
-    """Read everything of one experiment; what is broken becomes a `Problem` instead of an error."""
-    problems: list[Problem] = []
+    """Read everything of one experiment; what is broken becomes a `BrokenFile` instead of an error."""
+    problems: list[BrokenFile] = []
     plan = _plan(paths, problems)
     planned = {run.run_id: run for run in plan.runs} if plan else {}
     runs: list[Run] = []
@@ -136,11 +136,11 @@ def _is_experiment(paths: ExperimentPaths) -> bool:
     return paths.runs.is_dir() or paths.plan.is_file()
 
 
-def _plan(paths: ExperimentPaths, problems: list[Problem]) -> Plan | None:
+def _plan(paths: ExperimentPaths, problems: list[BrokenFile]) -> Plan | None:
     try:
         return read_plan(paths)
     except RunError as error:
-        problems.append(Problem(paths.plan.name, _reason(str(error), paths.plan)))
+        problems.append(BrokenFile(paths.plan.name, _reason(str(error), paths.plan)))
         return None
 
 
@@ -150,25 +150,25 @@ def _run_folders(paths: ExperimentPaths) -> Iterable[str]:
     return sorted(folder.name for folder in paths.runs.iterdir() if folder.is_dir())
 
 
-def _run(paths: RunPaths, planned: PlannedRun | None, problems: list[Problem]) -> Run | None:
+def _run(paths: RunPaths, planned: PlannedRun | None, problems: list[BrokenFile]) -> Run | None:
     """The run in this folder; None, with a problem, where neither plan nor record says what it is."""
     run_id = paths.folder.name
     state = state_of(paths)
     record = state.record
     if state.is_broken:
-        problems.append(Problem(f"runs/{run_id}/{paths.record.name}", _reason(state.note, paths.record), run_id))
+        problems.append(BrokenFile(f"runs/{run_id}/{paths.record.name}", _reason(state.note, paths.record), run_id))
         return Run(planned, "failed", problems[-1].message) if planned else None
     if record is not None:
         identity = planned or PlannedRun.model_validate(record.model_dump(include=set(PlannedRun.model_fields)))
         curve = _curve(paths, problems) if state.status == "done" else ()
         return Run(identity, state.status, state.note, record, curve)
     if planned is None:
-        problems.append(Problem(f"runs/{run_id}", f"holds no {paths.record.name}", run_id))
+        problems.append(BrokenFile(f"runs/{run_id}", f"holds no {paths.record.name}", run_id))
         return None
     return Run(planned, state.status, state.note)
 
 
-def _specs(paths: ExperimentPaths, runs: Iterable[Run], problems: list[Problem]) -> dict[str, RunSpec]:
+def _specs(paths: ExperimentPaths, runs: Iterable[Run], problems: list[BrokenFile]) -> dict[str, RunSpec]:
     """The spec of each cell, from the first of its finished runs that has a readable one."""
     specs: dict[str, RunSpec] = {}
     for run in runs:
@@ -190,11 +190,11 @@ def _specs(paths: ExperimentPaths, runs: Iterable[Run], problems: list[Problem])
             )
         except SpecError as error:
             message = str(error).replace(f"{file}: ", "").replace(str(file), file.name).replace("\n", "; ")
-            problems.append(Problem(f"runs/{identity.run_id}/{file.name}", message, identity.run_id))
+            problems.append(BrokenFile(f"runs/{identity.run_id}/{file.name}", message, identity.run_id))
     return specs
 
 
-def _curve(paths: RunPaths, problems: list[Problem]) -> Curve:
+def _curve(paths: RunPaths, problems: list[BrokenFile]) -> Curve:
     try:
         with paths.metrics.open(encoding="utf-8", newline="") as file:
             points = {int(row[EPOCH_COLUMN]): _val_top1(row) for row in csv.DictReader(file)}
@@ -205,7 +205,7 @@ def _curve(paths: RunPaths, problems: list[Problem]) -> Curve:
     else:
         return tuple(sorted(points.items()))
     run_id = paths.folder.name
-    problems.append(Problem(f"runs/{run_id}/{paths.metrics.name}", message, run_id))
+    problems.append(BrokenFile(f"runs/{run_id}/{paths.metrics.name}", message, run_id))
     return ()
 
 

@@ -7,16 +7,26 @@ from dataclasses import dataclass
 from scipy.special import gammaln, ndtri, stdtrit
 
 CONFIDENCE = 0.95
+NO_SPREAD = 1e-9
 
 
 @dataclass(frozen=True)
 class Measure:
     """Mean of one quantity over the `n` seeds of a cell."""
 
-    mean: float
-    half_width: float | None
-    """Of the 95 % t interval of the mean; None with one seed, which says nothing about the spread."""
     n: int
+    mean: float
+    deviation: float | None
+    """Sample deviation over the seeds; None where it is unknown.
+
+    That is with one seed, and where all seeds have the same value: accuracies come in steps of one image, so that
+    equal ones say that the spread is too small for the test set, not that there is none.
+    """
+
+    @property
+    def half_width(self) -> float | None:
+        """Of the 95 % t interval of the mean."""
+        return None if self.deviation is None else half_width_factor(self.n) * self.deviation
 
     @property
     def low(self) -> float:
@@ -26,11 +36,6 @@ class Measure:
     def high(self) -> float:
         return self.mean + (self.half_width or 0.0)
 
-    @property
-    def deviation(self) -> float | None:
-        """Sample deviation over the seeds; None with one seed."""
-        return None if self.half_width is None else self.half_width / half_width_factor(self.n)
-
 
 def measure(values: Sequence[float]) -> Measure | None:
     """Mean and 95 % interval `mean ± t_(0.975, n-1) s / sqrt(n)`, s the sample deviation; None without values."""
@@ -39,9 +44,11 @@ def measure(values: Sequence[float]) -> Measure | None:
         return None
     mean = math.fsum(values) / n
     if n == 1:
-        return Measure(mean, None, 1)
+        return Measure(1, mean, None)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    return Measure(mean, half_width_factor(n) * deviation, n)
+    # Less than that, beside the values, is rounding of the arithmetic.
+    spread = deviation > NO_SPREAD * max(1.0, abs(mean))
+    return Measure(n, mean, deviation if spread else None)
 
 
 def half_width_factor(n: int) -> float:

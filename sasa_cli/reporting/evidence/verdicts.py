@@ -9,8 +9,8 @@ from sasa_cli.reporting.evidence.claims import CLAIMS, Claim, pairs_of
 from sasa_cli.reporting.evidence.comparisons import Comparison, alike, compare
 from sasa_cli.reporting.evidence.paired import ALPHA, Difference, holm
 
-Ruling = Literal["supported", "contradicted", "mixed", "not distinguishable", "not tested"]
-Outcome = Literal["for", "against", "open", "untested"]
+Says = Literal["supported", "contradicted", "mixed", "not distinguishable", "not tested"]
+PairSays = Literal["for", "against", "open", "untested"]
 
 NO_PAIR = "no two cells with finished runs differ in this alone"
 RULE = (
@@ -29,7 +29,7 @@ class PairVerdict:
     """What one pair of cells says about a claim."""
 
     comparison: Comparison
-    outcome: Outcome
+    says: PairSays
     p_holm: float | None
     """Of the test that decides: for the claim, or against it where that is the smaller. None where none was made."""
     fewer: bool | None = None
@@ -38,23 +38,23 @@ class PairVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim, the ruling on it and the pairs that it rests on."""
+    """A claim, what the pairs say of it, and the pairs."""
 
     claim: Claim
-    ruling: Ruling
+    says: Says
     pairs: tuple[PairVerdict, ...]
     why_not: str = ""
     """Of a claim that is not tested."""
 
     @property
     def clearest(self) -> PairVerdict | None:
-        """The pair with the smallest p among those that the ruling rests on, else of all."""
-        deciding = [pair for pair in self.pairs if pair.outcome in ("for", "against")] or list(self.pairs)
+        """The pair with the smallest p among those that it rests on, else of all."""
+        deciding = [pair for pair in self.pairs if pair.says in ("for", "against")] or list(self.pairs)
         tested = [pair for pair in deciding if pair.comparison.tested]
         return min(tested, key=lambda pair: 1.0 if pair.p_holm is None else pair.p_holm, default=None)
 
-    def count(self, outcome: Outcome) -> int:
-        return sum(pair.outcome == outcome for pair in self.pairs)
+    def count(self, says: PairSays) -> int:
+        return sum(pair.says == says for pair in self.pairs)
 
 
 def judge(cells: Sequence[Cell]) -> list[Verdict]:
@@ -69,37 +69,37 @@ def _judged(claim: Claim, cells: Sequence[Cell]) -> Verdict:
     fair = [pair for pair in found if alike(*pair)]
     if not fair:
         return Verdict(claim, "not tested", (), "the cells that differ in nothing else were not trained alike")
-    pairs = tuple(_ruled(claim, compare(fair)))
-    ruling = _ruling([pair.outcome for pair in pairs])
-    why_not = "" if ruling != "not tested" else "no pair has two shared seeds whose differences vary"
-    return Verdict(claim, ruling, pairs, why_not)
+    pairs = tuple(_judged_pairs(claim, compare(fair)))
+    says = _together([pair.says for pair in pairs])
+    why_not = "" if says != "not tested" else "no pair has two shared seeds whose differences vary"
+    return Verdict(claim, says, pairs, why_not)
 
 
-def _ruling(outcomes: Sequence[Outcome]) -> Ruling:
-    if "for" in outcomes:
-        return "mixed" if "against" in outcomes else "supported"
-    if "against" in outcomes:
+def _together(said: Sequence[PairSays]) -> Says:
+    if "for" in said:
+        return "mixed" if "against" in said else "supported"
+    if "against" in said:
         return "contradicted"
-    return "not distinguishable" if "open" in outcomes else "not tested"
+    return "not distinguishable" if "open" in said else "not tested"
 
 
-def _ruled(claim: Claim, comparisons: Sequence[Comparison]) -> list[PairVerdict]:
-    """Each pair with its outcome, p values corrected over all that were tested."""
+def _judged_pairs(claim: Claim, comparisons: Sequence[Comparison]) -> list[PairVerdict]:
+    """What each pair says, p values corrected over all that were tested."""
     tested = [item.difference for item in comparisons if item.tested and item.difference]
     equal = iter(holm([_known(_p_equal(claim, difference)) for difference in tested]))
     beyond = iter(holm([_p_worse(claim, difference) for difference in tested]))
-    ruled = []
+    judged = []
     for item in comparisons:
         fewer = None if claim.fewer is None else getattr(item.first, claim.fewer) < getattr(item.second, claim.fewer)
-        p_holm, outcome = None, "untested"
+        p_holm, says = None, "untested"
         if item.tested and claim.test == "higher":
-            p_holm, outcome = item.p_holm, {"higher": "for", "lower": "against"}.get(item.verdict, "open")
+            p_holm, says = item.p_holm, {"higher": "for", "lower": "against"}.get(item.verdict, "open")
         elif item.tested:
             p_for, p_against = next(equal), next(beyond)
             p_holm = min(p_for, p_against)
-            outcome = "for" if p_for < ALPHA else "against" if p_against < ALPHA else "open"
-        ruled.append(PairVerdict(item, cast(Outcome, "against" if fewer is False else outcome), p_holm, fewer))
-    return ruled
+            says = "for" if p_for < ALPHA else "against" if p_against < ALPHA else "open"
+        judged.append(PairVerdict(item, cast(PairSays, "against" if fewer is False else says), p_holm, fewer))
+    return judged
 
 
 def _p_equal(claim: Claim, difference: Difference) -> float | None:

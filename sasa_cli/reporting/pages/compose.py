@@ -3,25 +3,31 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from sasa_cli.rendering.document import Block, Document, Figure, Link, LinkedTable, Note, Notes, Section
-from sasa_cli.rendering.table import Column
+from sasa_cli.rendering.document import Block, Document, Figure, Note, Notes, Section
+from sasa_cli.rendering.numbers import whole
+from sasa_cli.rendering.table import Column, Filled, Link, Links, Table, assemble
 from sasa_cli.reporting.evidence.cells import Cell
 from sasa_cli.reporting.evidence.conditions import TITLES, differences, environment_values, fallbacks
 from sasa_cli.reporting.evidence.material import Material, Part
 from sasa_cli.reporting.evidence.results import Run
-from sasa_cli.reporting.pages.difference_tables import Against, all_families, family_table, seeds_table
-from sasa_cli.reporting.pages.paper_rows import paper_comparison
+from sasa_cli.reporting.pages.difference_tables import (
+    Against,
+    all_families,
+    differences_table,
+    family_table,
+    seeds_table,
+)
+from sasa_cli.reporting.pages.paper_rows import comparison_table, counterparts, paper_comparison
 from sasa_cli.reporting.pages.reading import about_differences, headline, how_to_read
 from sasa_cli.reporting.pages.tables import (
-    Filled,
-    assemble,
     cost_table,
     environment_table,
     results_table,
     runs_table,
+    summary_table,
     unfinished_table,
 )
-from sasa_cli.reporting.pages.verdict_tables import findings
+from sasa_cli.reporting.pages.verdict_tables import pairs_table, verdict_blocks, verdict_summary, verdicts_table
 
 ACCURACY_TITLE = "Top-1 accuracy (%), mean ± 95 % interval over seeds, with parameters and FLOPs"
 COST_TITLE = "Cost: counts are exact; time, images per second and peak memory are means over runs"
@@ -35,7 +41,7 @@ def compose(material: Material, figures: Sequence[Figure]) -> Document:
     trained = any(cell.records for cell in cells)
     groups = all_families(material)
     sections: list[tuple[str, Sequence[Block]]] = [
-        ("Findings", findings(material.verdicts) if trained else []),
+        ("Verdicts", verdict_blocks(material.verdicts) if trained else []),
         ("Caveats", _caveats(material)),
         ("Experiments", [_experiments(material.parts)] if material.joint else []),
         ("Accuracy", [_accuracy(material, part) for part in material.parts if part.cells]),
@@ -52,7 +58,7 @@ def compose(material: Material, figures: Sequence[Figure]) -> Document:
         kind="Results of several experiments" if material.joint else "Results of an experiment",
         title=", ".join(names),
         description="" if material.joint else material.parts[0].results.description,
-        finding=" ".join(
+        headline=" ".join(
             f"{group.part.name}: {sentence}" if material.joint else sentence
             for group in groups
             if (sentence := headline(group))
@@ -85,6 +91,29 @@ def caveats(material: Material) -> list[str]:
     return sentences
 
 
+def tables_of(material: Material) -> dict[str, Table]:
+    """Every table that has files of its own, by its name; the paper's numbers only where ours stand beside them."""
+    cells = material.cells
+    # Several experiments have different axes, which their own reports show.
+    axes = () if material.joint else material.parts[0].axes
+    found = counterparts(cells)
+    return {
+        "results": results_table(cells, axes, ACCURACY_TITLE),
+        "cost": cost_table(cells, COST_TITLE),
+        "differences": differences_table(all_families(material)),
+        "verdicts": verdicts_table(material.verdicts),
+        "pairs": pairs_table(material.verdicts),
+        **({"paper": comparison_table(found)} if found else {}),
+    }
+
+
+def summaries_of(material: Material) -> tuple[Table | None, Table]:
+    """For the terminal: an experiment's cells (None for several experiments), and the claims that were tested."""
+    name = ", ".join(part.name for part in material.parts)
+    cells = None if material.joint else summary_table(name, material.cells, caveats(material))
+    return cells, verdict_summary(name, material.verdicts)
+
+
 def _split(cells: Sequence[Cell]) -> list[str]:
     """Which specs were trained in more than one way."""
     specs: dict[tuple[str, ...], list[str]] = {}
@@ -106,7 +135,7 @@ def _caveats(material: Material) -> list[Block]:
     return [Notes(tuple(notes), warning=True)] if notes else []
 
 
-def _accuracy(material: Material, part: Part) -> LinkedTable:
+def _accuracy(material: Material, part: Part) -> Table:
     return results_table(part.cells, part.axes, _of(material, part) + ACCURACY_TITLE)
 
 
@@ -130,17 +159,16 @@ def _of(material: Material, part: Part) -> str:
     return f"{part.name}. " if material.joint else ""
 
 
-def _experiments(parts: Sequence[Part]) -> LinkedTable:
+def _experiments(parts: Sequence[Part]) -> Table:
     """A row for each experiment that leads to its own report, where its figures are."""
     runs = [part.results.runs for part in parts]
     columns: list[Filled] = [
-        (Column("Experiment", "left"), [part.name for part in parts]),
-        (Column("Cells"), [str(len(part.cells)) for part in parts]),
+        (Column("Experiment", "left"), [Links((Link(part.name, f"{part.home}/report/"),)) for part in parts]),
+        (Column("Cells"), [whole(len(part.cells)) for part in parts]),
         (Column("Runs done"), [f"{sum(run.status == 'done' for run in each)} of {len(each)}" for each in runs]),
         (Column("What it asks", "left"), [part.results.description or "–" for part in parts]),
     ]
-    links = {(row, 0): (Link(part.name, f"{part.home}/report/"),) for row, part in enumerate(parts)}
-    return LinkedTable(assemble("Experiments; each leads to its own report, with its figures", columns), links)
+    return assemble("Experiments; each leads to its own report, with its figures", columns)
 
 
 def _runs(cells: Sequence[Cell], outside: Sequence[Run]) -> list[Block]:
@@ -157,7 +185,7 @@ def _runs(cells: Sequence[Cell], outside: Sequence[Run]) -> list[Block]:
 
 def _setup(material: Material) -> list[Block]:
     table = environment_table(material.runs, "What the finished runs were trained with")
-    return [table] if table.table.rows else []
+    return [table] if table.rows else []
 
 
 def _facts(material: Material) -> tuple[tuple[str, str], ...]:

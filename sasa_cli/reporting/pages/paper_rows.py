@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sasa_cli.paper.tables import PAPER_ROWS, PaperRow
-from sasa_cli.rendering.document import Block, LinkedTable, Note, Notes
-from sasa_cli.rendering.numbers import ABSENT, data_column
-from sasa_cli.rendering.table import Column, Table
+from sasa_cli.rendering.document import Block, Note, Notes
+from sasa_cli.rendering.table import ABSENT, Column, Filled, Number, Table, assemble, for_programs
 from sasa_cli.reporting.evidence.cells import Cell, Score
 from sasa_cli.reporting.evidence.statistics import Measure
-from sasa_cli.reporting.pages.intervals import interval
-from sasa_cli.reporting.pages.tables import Filled, assemble
+from sasa_cli.reporting.pages.intervals import interval, interval_names
 from sasa_cli.spec import ModelSpec
 
 IMAGE_SIZE, NUM_CLASSES, DATA = 224, 1000, "imagenet"
@@ -19,7 +17,7 @@ SCORES = {"test": Score("test", "last"), "held-out": Score("val", "last")}
 
 
 @dataclass(frozen=True)
-class Match:
+class Counterpart:
     """A cell and a row of the paper with its network."""
 
     cell: Cell
@@ -32,10 +30,10 @@ class Match:
         return self.cell.top1(SCORES[self.row.split]) if on_imagenet else None
 
 
-def matches(cells: Sequence[Cell]) -> list[Match]:
+def counterparts(cells: Sequence[Cell]) -> list[Counterpart]:
     """Every cell with every row that has its network at the paper's size of images and number of classes."""
     return [
-        Match(cell, row)
+        Counterpart(cell, row)
         for cell in cells
         if cell.spec is not None and cell.spec.data.image_size == IMAGE_SIZE and _classes(cell) == {NUM_CLASSES}
         for row in PAPER_ROWS
@@ -45,46 +43,33 @@ def matches(cells: Sequence[Cell]) -> list[Match]:
 
 def paper_comparison(cells: Sequence[Cell]) -> list[Block]:
     """The table of matches and what keeps its numbers from being comparable, or why there is no table."""
-    found = matches(cells)
+    found = counterparts(cells)
     if not found:
         return [Notes((Note(_why_none(cells)),))] if any(cell.records for cell in cells) else []
-    return [LinkedTable(comparison_table(found)), Notes(tuple(map(Note, _caveats(found))))]
+    return [comparison_table(found), Notes(tuple(map(Note, _caveats(found))))]
 
 
-def comparison_table(found: Sequence[Match]) -> Table:
+def comparison_table(found: Sequence[Counterpart]) -> Table:
     """Ours beside the paper's; accuracies on the same kind of split only."""
+    rows, cells, tops = [each.row for each in found], [each.cell for each in found], [each.top1 for each in found]
+    params_here = [Number(cell.params, f"{cell.params / 1e6:.2f}") for cell in cells]
+    params_paper = [Number(row.params, ABSENT if row.params is None else f"{row.params:.1f}") for row in rows]
+    flops_here = [Number(2 * cell.macs, f"{2 * cell.macs / 1e9:.2f}") for cell in cells]
     columns: list[Filled] = [
-        (Column("Cell", "left"), [match.cell.label for match in found]),
-        (Column("Paper", "left"), [f"Table {match.row.table}, {match.row.row}" for match in found]),
-        (Column("Split", "left"), [match.row.split for match in found]),
-        (Column("Top-1 here (%)"), [interval(match.top1) for match in found]),
-        (Column("Top-1 paper (%)"), [f"{match.row.top1:.1f}" for match in found]),
-        (Column("Parameters here (M)"), [f"{match.cell.params / 1e6:.2f}" for match in found]),
-        (Column("… paper"), [ABSENT if match.row.params is None else f"{match.row.params:.1f}" for match in found]),
-        (Column("FLOPs here (G)"), [f"{2 * match.cell.macs / 1e9:.2f}" for match in found]),
-        (Column("… paper"), [f"{match.row.flops:.1f}" for match in found]),
+        (Column("Cell", "left", names=("cell",)), [cell.label for cell in cells]),
+        (Column("Paper", "left", names=()), [f"Table {row.table}, {row.row}" for row in rows]),
+        for_programs("table", [row.table for row in rows]),
+        for_programs("row", [row.row for row in rows]),
+        (Column("Split", "left", names=("split",)), [row.split for row in rows]),
+        for_programs("n", [top.n if top else 0 for top in tops]),
+        (Column("Top-1 here (%)", names=interval_names("top1")), [interval(top) for top in tops]),
+        (Column("Top-1 paper (%)", names=("top1_paper",)), [Number(row.top1, f"{row.top1:.1f}") for row in rows]),
+        (Column("Parameters here (M)", names=("params",)), params_here),
+        (Column("… paper", names=("params_paper_millions",)), params_paper),
+        (Column("FLOPs here (G)", names=("flops",)), flops_here),
+        (Column("… paper", names=("flops_paper_billions",)), [Number(row.flops, f"{row.flops:.1f}") for row in rows]),
     ]
     return assemble(TITLE, columns)
-
-
-def comparison_data(found: Sequence[Match]) -> Table:
-    """The same unrounded."""
-    tops = [match.top1 for match in found]
-    columns: list[Filled] = [
-        data_column("cell", [match.cell.label for match in found]),
-        data_column("table", [match.row.table for match in found]),
-        data_column("row", [match.row.row for match in found]),
-        data_column("split", [match.row.split for match in found]),
-        data_column("n", [top.n if top else 0 for top in tops]),
-        data_column("top1_mean", [top.mean if top else None for top in tops]),
-        data_column("top1_half_width", [top.half_width if top else None for top in tops]),
-        data_column("top1_paper", [match.row.top1 for match in found]),
-        data_column("params", [match.cell.params for match in found]),
-        data_column("params_paper_millions", [match.row.params for match in found]),
-        data_column("flops", [2 * match.cell.macs for match in found]),
-        data_column("flops_paper_billions", [match.row.flops for match in found]),
-    ]
-    return assemble("paper", columns)
 
 
 def _network(model: ModelSpec) -> ModelSpec:
@@ -121,7 +106,7 @@ def _why_none(cells: Sequence[Cell]) -> str:
     return f"There is no comparison with the paper: none of these networks is in its tables (runs here: {here})."
 
 
-def _caveats(found: Sequence[Match]) -> list[str]:
+def _caveats(found: Sequence[Counterpart]) -> list[str]:
     sentences = [
         "Tables 3 and 5 of the paper were measured on images held out of the training set and stand beside val here; "
         "all others on ImageNet's validation set, which is test here. The two are never mixed: the same network has "

@@ -1,28 +1,27 @@
-"""Verdicts on claims: as sentences, as a table of the pairs behind them, and unrounded for programs."""
+"""Verdicts on claims: as sentences, as a table, and as a table of the pairs behind them."""
 
 from collections.abc import Sequence
 
 from sasa_cli.counting.count_tables import format_count
-from sasa_cli.rendering.document import Block, LinkedTable, Note, Notes
-from sasa_cli.rendering.numbers import data_column, p_text, points
-from sasa_cli.rendering.table import Column, Table
+from sasa_cli.rendering.document import Block, Note, Notes
+from sasa_cli.rendering.numbers import p_value, points, whole
+from sasa_cli.rendering.table import Column, Filled, Table, assemble, for_programs
 from sasa_cli.reporting.evidence.comparisons import Comparison
 from sasa_cli.reporting.evidence.verdicts import RULE, PairVerdict, Verdict
 from sasa_cli.reporting.pages.intervals import signed_interval
-from sasa_cli.reporting.pages.tables import Filled, assemble
 
-FINDINGS_TITLE = "Claims in these runs: test top-1 (last epoch) in points, paired by seed"
+VERDICTS_TITLE = "Claims in these runs: test top-1 (last epoch) in points, paired by seed"
 PAIRS_TITLE = "The pairs behind the verdicts: first minus second, test top-1 (last epoch) in points, paired by seed"
 
 
-def findings(verdicts: Sequence[Verdict]) -> list[Block]:
+def verdict_blocks(verdicts: Sequence[Verdict]) -> list[Block]:
     """Verdicts with their numbers, those that were not tested in one line; nothing where no run has finished."""
-    tested = [verdict for verdict in verdicts if verdict.ruling != "not tested"]
-    untested = [verdict for verdict in verdicts if verdict.ruling == "not tested"]
+    tested = [verdict for verdict in verdicts if verdict.says != "not tested"]
+    untested = [verdict for verdict in verdicts if verdict.says == "not tested"]
     notes = [
         Note(
             f"{verdict.claim.text.rstrip('.')} ({verdict.claim.source}). {_evidence(verdict)}",
-            lead=verdict.ruling.capitalize(),
+            lead=verdict.says.capitalize(),
         )
         for verdict in tested
     ]
@@ -37,83 +36,67 @@ def findings(verdicts: Sequence[Verdict]) -> list[Block]:
     return blocks
 
 
-def pairs_table(verdicts: Sequence[Verdict]) -> LinkedTable:
+def pairs_table(verdicts: Sequence[Verdict]) -> Table:
     """A row for each pair of cells that a claim was tested with."""
     rows = [(verdict, pair) for verdict in verdicts for pair in verdict.pairs]
     items = [pair.comparison for _, pair in rows]
+    differences = [signed_interval(item.difference) for item in items]
+    corrected = [points(item.detectable(corrected=True)) for item in items]
     columns: list[Filled] = [
-        (Column("Claim", "left"), [verdict.claim.name for verdict, _ in rows]),
-        (Column("First", "left"), [item.first.label for item in items]),
-        (Column("Second", "left"), [item.second.label for item in items]),
-        (Column("n"), [str(item.n) for item in items]),
-        (Column("Difference"), [signed_interval(item.difference) for item in items]),
-        (Column("p (Holm)"), [p_text(pair.p_holm) for _, pair in rows]),
-        (Column("Could show"), [points(item.detectable()) for item in items]),
-        (Column("… corrected"), [points(item.detectable(corrected=True)) for item in items]),
-        (Column("Speaks", "left"), [_speaks(verdict, pair) for verdict, pair in rows]),
-    ]
-    return LinkedTable(assemble(PAIRS_TITLE, columns))
-
-
-def findings_table(verdicts: Sequence[Verdict]) -> Table:
-    """A row for each claim, for paper."""
-    columns: list[Filled] = [
-        (Column("Claim", "left", sentences=True), [verdict.claim.text for verdict in verdicts]),
-        (Column("Source", "left"), [verdict.claim.source for verdict in verdicts]),
-        (Column("Verdict", "left"), [verdict.ruling for verdict in verdicts]),
-        (Column("Evidence", "left", sentences=True), [_evidence(verdict) for verdict in verdicts]),
-    ]
-    return assemble(FINDINGS_TITLE, columns)
-
-
-def rulings_table(name: str, verdicts: Sequence[Verdict]) -> Table:
-    """For the terminal: the claims that were tested, and how many pairs of cells speak for and against each."""
-    tested = [verdict for verdict in verdicts if verdict.ruling != "not tested"]
-    columns: list[Filled] = [
-        (Column("Claim about", "left"), [verdict.claim.topic for verdict in tested]),
-        (Column("Verdict", "left"), [verdict.ruling for verdict in tested]),
-        (Column("Pairs for"), [str(verdict.count("for")) for verdict in tested]),
-        (Column("Against"), [str(verdict.count("against")) for verdict in tested]),
-        (Column("Neither"), [str(verdict.count("open")) for verdict in tested]),
-    ]
-    return assemble(f"{name}: what the runs say about each claim", columns)
-
-
-def findings_data(verdicts: Sequence[Verdict]) -> Table:
-    """A row for each pair of each claim; a claim without pairs has one row, too."""
-    rows: list[tuple[Verdict, PairVerdict | None]] = [
-        (verdict, pair) for verdict in verdicts for pair in (verdict.pairs or (None,))
-    ]
-    items = [pair.comparison if pair else None for _, pair in rows]
-    found = [item.difference if item else None for item in items]
-    columns: list[Filled] = [
-        data_column("claim", [verdict.claim.name for verdict, _ in rows]),
-        data_column("source", [verdict.claim.source for verdict, _ in rows]),
-        data_column("verdict", [verdict.ruling for verdict, _ in rows]),
-        data_column("test", [verdict.claim.test for verdict, _ in rows]),
-        data_column("margin", [verdict.claim.margin for verdict, _ in rows]),
-        data_column("first", [item.first.label if item else None for item in items]),
-        data_column("second", [item.second.label if item else None for item in items]),
-        data_column("outcome", [pair.outcome if pair else None for _, pair in rows]),
-        data_column("n", [item.n if item else None for item in items]),
-        data_column("difference", [each.mean if each else None for each in found]),
-        data_column("half_width", [each.half_width if each else None for each in found]),
-        data_column("p_holm", [pair.p_holm if pair else None for _, pair in rows]),
-        data_column("corrected_for", [item.family if item else None for item in items]),
-        data_column("detectable", [item.detectable() if item else None for item in items]),
-        data_column("detectable_corrected", [item.detectable(corrected=True) if item else None for item in items]),
+        (Column("Claim", "left", names=("claim",)), [verdict.claim.name for verdict, _ in rows]),
+        for_programs("test", [verdict.claim.test for verdict, _ in rows]),
+        for_programs("margin", [verdict.claim.margin for verdict, _ in rows]),
+        (Column("First", "left", names=("first",)), [item.first.label for item in items]),
+        (Column("Second", "left", names=("second",)), [item.second.label for item in items]),
+        (Column("n", names=("n",)), [whole(item.n) for item in items]),
+        (Column("Difference", names=("difference", "half_width")), differences),
+        (Column("p (Holm)", names=("p_holm",)), [p_value(pair.p_holm) for _, pair in rows]),
+        for_programs("corrected_for", [item.family for item in items]),
+        (Column("Could show", names=("detectable",)), [points(item.detectable()) for item in items]),
+        (Column("… corrected", names=("detectable_corrected",)), corrected),
+        for_programs("says", [pair.says for _, pair in rows]),
+        (Column("Speaks", "left", names=()), [_speaks(verdict, pair) for verdict, pair in rows]),
         *(
-            data_column(f"{name}_{which}", [getattr(getattr(item, which), name) if item else None for item in items])
+            for_programs(f"{name}_{which}", [getattr(getattr(item, which), name) for item in items])
             for name in ("params", "macs")
             for which in ("first", "second")
         ),
     ]
-    return assemble("findings", columns)
+    return assemble(PAIRS_TITLE, columns)
+
+
+def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
+    """A row for each claim, for paper and for programs."""
+    sentences = [_evidence(verdict) for verdict in verdicts]
+    columns: list[Filled] = [
+        for_programs("claim", [verdict.claim.name for verdict in verdicts]),
+        (Column("Claim", "left", sentences=True, names=("text",)), [verdict.claim.text for verdict in verdicts]),
+        (Column("Source", "left", names=("source",)), [verdict.claim.source for verdict in verdicts]),
+        (Column("Verdict", "left", names=("verdict",)), [verdict.says for verdict in verdicts]),
+        for_programs("pairs", [len(verdict.pairs) for verdict in verdicts]),
+        for_programs("for", [verdict.count("for") for verdict in verdicts]),
+        for_programs("against", [verdict.count("against") for verdict in verdicts]),
+        (Column("Evidence", "left", sentences=True, names=("evidence",)), sentences),
+    ]
+    return assemble(VERDICTS_TITLE, columns)
+
+
+def verdict_summary(name: str, verdicts: Sequence[Verdict]) -> Table:
+    """For the terminal: the claims that were tested, and how many pairs of cells speak for and against each."""
+    tested = [verdict for verdict in verdicts if verdict.says != "not tested"]
+    columns: list[Filled] = [
+        (Column("Claim about", "left"), [verdict.claim.topic for verdict in tested]),
+        (Column("Verdict", "left"), [verdict.says for verdict in tested]),
+        (Column("Pairs for"), [whole(verdict.count("for")) for verdict in tested]),
+        (Column("Against"), [whole(verdict.count("against")) for verdict in tested]),
+        (Column("Neither"), [whole(verdict.count("open")) for verdict in tested]),
+    ]
+    return assemble(f"{name}: what the runs say about each claim", columns)
 
 
 def _evidence(verdict: Verdict) -> str:
     """How many pairs speak for and against, and the numbers of the clearest."""
-    if verdict.ruling == "not tested":
+    if verdict.says == "not tested":
         return f"{verdict.why_not[0].upper()}{verdict.why_not[1:]}."
     count = len(verdict.pairs)
     sentences = [
@@ -135,7 +118,7 @@ def _evidence(verdict: Verdict) -> str:
             f"{which}{item.first.label} minus {item.second.label} {signed_interval(item.difference)} points, "
             f"n = {item.n}, Holm-corrected p {_equals(clearest.p_holm)}."
         )
-        if verdict.ruling == "not distinguishable":
+        if verdict.says == "not distinguishable":
             sentences.append(_could_show([pair.comparison for pair in verdict.pairs if pair.comparison.tested]))
     return " ".join(sentences)
 
@@ -149,19 +132,19 @@ def _could_show(items: Sequence[Comparison]) -> str:
 
 
 def _range(values: Sequence[float | None]) -> str:
-    texts = [points(find(value for value in values if value is not None)) for find in (min, max)]
+    texts = [str(points(find(value for value in values if value is not None))) for find in (min, max)]
     return " to ".join(dict.fromkeys(texts))
 
 
-def _equals(p_value: float | None) -> str:
-    text = p_text(p_value)
+def _equals(p: float | None) -> str:
+    text = str(p_value(p))
     return text.replace("<", "< ") if text.startswith("<") else f"= {text}"
 
 
 def _speaks(verdict: Verdict, pair: PairVerdict) -> str:
     """`for`, `against: not fewer (12.60 M against 11.70 M)`, `nothing can be said`."""
     texts = {"open": "neither", "untested": pair.comparison.verdict}
-    text = texts.get(pair.outcome, pair.outcome)
+    text = texts.get(pair.says, pair.says)
     if pair.fewer is None:
         return text
     first, second = _counts(verdict, pair.comparison)

@@ -30,7 +30,7 @@ def test_scores_of_a_cell(small: Experiment) -> None:
         assert found is not None
         assert found.mean == pytest.approx(mean)
     assert cell.top1(Score("test", "last", "ema")) is None
-    assert cell.mean(lambda record: record.seconds) == Measure(40.5, pytest.approx(12.7062 * 0.5, rel=1e-4), 2)
+    assert cell.mean(lambda record: record.seconds) == Measure(2, 40.5, pytest.approx(0.5**0.5))
 
 
 def test_only_finished_runs_count(make_experiment: Maker) -> None:
@@ -44,7 +44,7 @@ def test_only_finished_runs_count(make_experiment: Maker) -> None:
     experiment.stop(interrupted, status="interrupted")
     (cell,) = cells_of(read_results(experiment.paths))
     assert [run.status for run in cell.runs] == ["done", "failed", "failed", "missing", "interrupted"]
-    assert cell.top1(HEADLINE) == Measure(80.0, None, 1)
+    assert cell.top1(HEADLINE) == Measure(1, 80.0, None)
 
 
 def test_ema_and_raw_stay_apart(make_experiment: Maker) -> None:
@@ -56,8 +56,8 @@ def test_ema_and_raw_stay_apart(make_experiment: Maker) -> None:
     with_ema, without = (
         [cells[label].top1(Score("test", "last", kind)) for kind in weights] for label in ("CCCC", "AAAA")
     )
-    assert with_ema == [Measure(80.0, None, 1), Measure(82.0, None, 1), Measure(82.0, None, 1)]
-    assert without == [Measure(70.0, None, 1), None, Measure(70.0, None, 1)]
+    assert with_ema == [Measure(1, 80.0, None), Measure(1, 82.0, None), Measure(1, 82.0, None)]
+    assert without == [Measure(1, 70.0, None), None, Measure(1, 70.0, None)]
 
 
 def test_without_a_plan_cells_are_sorted_by_their_values(make_experiment: Maker) -> None:

@@ -53,7 +53,7 @@ def test_unlike_runs_of_a_cell_are_not_averaged(make_experiment: Maker, changes:
     assert [run.identity.seed for run in like.runs] == [0, 1]
     found = [cell.top1(HEADLINE) for cell in (like, other)]
     assert found[0] is not None
-    assert (found[0].mean, found[1]) == (80.5, Measure(60.0, None, 1))
+    assert (found[0].mean, found[1]) == (80.5, Measure(1, 60.0, None))
     assert (untouched.label, len(untouched.runs), untouched.split_by) == ("AAAA", 3, ())
     (sentence, *_) = caveats(single(results))[1:]  # after the run that is missing
     assert sentence.startswith("Runs of the same spec were trained with another ")

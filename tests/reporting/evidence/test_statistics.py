@@ -5,7 +5,9 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sasa_cli.reporting.evidence.statistics import Measure, clear_best, measure, sampling_error
+from sasa_cli.rendering.table import Interval
+from sasa_cli.reporting.evidence.statistics import Measure, clear_best, half_width_factor, measure, sampling_error
+from sasa_cli.reporting.pages.intervals import interval
 
 
 def test_interval_of_two_seeds_by_hand() -> None:
@@ -27,12 +29,15 @@ def test_interval_is_that_of_scipy(values: list[float]) -> None:
     assert (result.low, result.high) == (pytest.approx(low), pytest.approx(high))
 
 
-def test_equal_seeds_have_an_interval_of_no_width() -> None:
-    assert measure([80.0, 80.0, 80.0]) == Measure(80.0, 0.0, 3)
+def test_equal_seeds_have_no_interval() -> None:
+    """They gave `± 0.00`, as if there were no spread; as for differences, nothing can be said."""
+    assert measure([80.0, 80.0, 80.0]) == Measure(3, 80.0, None)
+    assert measure([12.3, 12.3]) == Measure(2, 12.3, None)
+    assert interval(measure([80.0, 80.0])) == Interval(80.0, None)
 
 
 def test_one_seed_has_no_interval_and_none_has_no_measure() -> None:
-    assert measure([80.0]) == Measure(80.0, None, 1)
+    assert measure([80.0]) == Measure(1, 80.0, None)
     assert measure([]) is None
 
 
@@ -47,15 +52,19 @@ def test_sampling_error_of_a_test_set() -> None:
     assert sampling_error(100.0, 1000) == 0.0
 
 
+def of_three(mean: float, half_width: float) -> Measure:
+    return Measure(3, mean, half_width / half_width_factor(3))
+
+
 @pytest.mark.parametrize(
     ("measures", "best"),
     [
-        ([Measure(80, 1, 3), Measure(83, 1, 3), Measure(81, 0.5, 3)], 1),
-        ([Measure(80, 1, 3), Measure(81.5, 1, 3)], None),  # intervals overlap
-        ([Measure(80, 1, 3), Measure(82, 1, 3)], None),  # intervals touch
-        ([Measure(80, None, 1), Measure(90, 1, 3)], None),  # a cell without an interval could be anywhere
-        ([Measure(80, 1, 3), None], None),  # nothing to stand out from
-        ([None, Measure(80, 1, 3), Measure(90, 1, 3)], 2),
+        ([of_three(80, 1), of_three(83, 1), of_three(81, 0.5)], 1),
+        ([of_three(80, 1), of_three(81.5, 1)], None),  # intervals overlap
+        ([of_three(80, 1), of_three(82, 1)], None),  # intervals touch
+        ([Measure(1, 80, None), of_three(90, 1)], None),  # a cell without an interval could be anywhere
+        ([of_three(80, 1), None], None),  # nothing to stand out from
+        ([None, of_three(80, 1), of_three(90, 1)], 2),
         ([], None),
     ],
 )

@@ -1,17 +1,19 @@
 """Each claim finds its pairs by the specs of the runs, and rules by their numbers."""
 
+import csv
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from sasa_cli.rendering.csv import to_csv
 from sasa_cli.rendering.document import Notes
 from sasa_cli.reporting.evidence.cells import Cell, cells_of
 from sasa_cli.reporting.evidence.claims import CLAIMS, pairs_of
 from sasa_cli.reporting.evidence.results import read_results
 from sasa_cli.reporting.evidence.verdicts import Verdict, judge
-from sasa_cli.reporting.pages.verdict_tables import findings, findings_data, findings_table
+from sasa_cli.reporting.pages.verdict_tables import pairs_table, verdict_blocks, verdicts_table
 from sasa_cli.runs.files import write_text
 
 from ..conftest import Maker
@@ -57,7 +59,7 @@ def test_late_is_compared_with_as_many_early_stages(make_experiment: Maker) -> N
 def test_another_recipe_is_not_the_same_but_for_the_claim(make_experiment: Maker) -> None:
     late, early = {STAGES: "CCAA", EXTENT: 3}, {STAGES: "AACC", EXTENT: 3}
     cells = cells_from(make_experiment, [(late | {"recipe.lr": 0.1}, 80.0), (early | {"recipe.lr": 0.2}, 70.0)])
-    assert verdict_on("late-over-early", cells).ruling == "not tested"
+    assert verdict_on("late-over-early", cells).says == "not tested"
     assert names(cells_from(make_experiment, [(late, 80.0), (early, 70.0)]), "late-over-early")
 
 
@@ -78,7 +80,7 @@ def test_attention_against_depthwise_convolution_of_the_same_extent(make_experim
     assert names(cells, "late-over-early") == set()
     better = cells_from(make_experiment, [({STAGES: "AAAA", EXTENT: 3}, 84.0), ({STAGES: "DDDD", EXTENT: 3}, 80.0)])
     verdict = verdict_on("attention-over-depthwise", better)
-    assert (verdict.ruling, verdict.claim.source) == ("supported", "beyond the paper")
+    assert (verdict.says, verdict.claim.source) == ("supported", "beyond the paper")
 
 
 def test_position_and_content(make_experiment: Maker) -> None:
@@ -104,7 +106,7 @@ def test_a_difference_is_supported_contradicted_or_not_distinguishable(make_expe
     for late, ruling in ((85.0, "supported"), (75.0, "contradicted"), (80.1, "not distinguishable")):
         trained = [({STAGES: "CCAA", EXTENT: 3}, late), ({STAGES: "AACC", EXTENT: 3}, 80.0)]
         found = verdict_on("late-over-early", cells_from(make_experiment, trained))
-        assert found.ruling == ruling
+        assert found.says == ruling
         (pair,) = found.pairs
         assert pair.comparison.n == 3
         assert pair.p_holm is not None
@@ -117,7 +119,7 @@ def test_pairs_that_disagree_are_mixed(make_experiment: Maker) -> None:
         for stages, top1 in (("CCAA", 85.0), ("AACC", 80.0), ("CCCA", 75.0), ("ACCC", 80.0))
     ]
     found = verdict_on("late-over-early", cells_from(make_experiment, trained))
-    assert (found.ruling, found.count("for"), found.count("against")) == ("mixed", 1, 1)
+    assert (found.says, found.count("for"), found.count("against")) == ("mixed", 1, 1)
 
 
 def test_p_values_are_corrected_over_the_pairs_of_a_claim(make_experiment: Maker) -> None:
@@ -130,7 +132,7 @@ def test_p_values_are_corrected_over_the_pairs_of_a_claim(make_experiment: Maker
 def test_one_seed_tests_nothing(make_experiment: Maker) -> None:
     trained = [({STAGES: "CCAA", EXTENT: 3}, 85.0), ({STAGES: "AACC", EXTENT: 3}, 80.0)]
     found = verdict_on("late-over-early", cells_from(make_experiment, trained, seeds=1))
-    assert (found.ruling, found.why_not) == ("not tested", "no pair has two shared seeds whose differences vary")
+    assert (found.says, found.why_not) == ("not tested", "no pair has two shared seeds whose differences vary")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +143,7 @@ def test_saturation_is_equality_within_its_margin(make_experiment: Maker, last: 
     found = verdict_on(
         "extent-saturates", cells_from(make_experiment, [({STAGES: "AAAA", EXTENT: k}, top1) for k, top1 in values])
     )
-    assert found.ruling == ("not distinguishable" if ruling == "open" else ruling)
+    assert found.says == ("not distinguishable" if ruling == "open" else ruling)
 
 
 @pytest.mark.parametrize(
@@ -152,16 +154,16 @@ def test_fewer_parameters_at_equal_accuracy(make_experiment: Maker, attention: f
     trained = [({STAGES: "AAAA", EXTENT: 21}, attention), ({STAGES: "CCCC"}, 80.0)]
     cells = cells_from(make_experiment, trained)
     found = verdict_on("fewer-parameters", cells)
-    assert found.ruling == ("not distinguishable" if parameters == "open" else parameters)
+    assert found.says == ("not distinguishable" if parameters == "open" else parameters)
     flops = verdict_on("fewer-flops", cells)
-    assert (flops.ruling, flops.pairs[0].fewer) == ("contradicted", False)
+    assert (flops.says, flops.pairs[0].fewer) == ("contradicted", False)
 
 
 def test_a_count_contradicts_without_any_seed(make_experiment: Maker) -> None:
     trained = [({STAGES: "AAAA", EXTENT: 21}, 80.0), ({STAGES: "CCCC"}, 80.0)]
     cells = cells_from(make_experiment, trained, seeds=1)
-    assert verdict_on("fewer-flops", cells).ruling == "contradicted"
-    assert verdict_on("fewer-parameters", cells).ruling == "not tested"
+    assert verdict_on("fewer-flops", cells).says == "contradicted"
+    assert verdict_on("fewer-parameters", cells).says == "not tested"
 
 
 def test_runs_that_were_not_trained_alike_test_nothing(make_experiment: Maker) -> None:
@@ -181,13 +183,13 @@ def test_a_cell_without_a_spec_takes_no_part_and_is_named(make_experiment: Maker
     results = read_results(experiment.paths)
     assert [problem.path.rpartition("/")[2] for problem in results.problems] == ["spec.yaml"] * 2
     assert str(experiment.paths.folder) not in results.problems[0].message
-    assert verdict_on("late-over-early", cells_of(results)).ruling == "not tested"
+    assert verdict_on("late-over-early", cells_of(results)).says == "not tested"
 
 
 def test_findings_name_the_numbers_and_are_short_on_what_was_not_tested(make_experiment: Maker) -> None:
     trained = [({STAGES: "CCAA", EXTENT: 3}, 80.1), ({STAGES: "AACC", EXTENT: 3}, 80.0)]
     verdicts = judge(cells_from(make_experiment, trained))
-    notes = findings(verdicts)[0]
+    notes = verdict_blocks(verdicts)[0]
     assert isinstance(notes, Notes)
     open_one, untested = notes.items
     assert (open_one.lead, untested.lead) == ("Not distinguishable", "Not tested")
@@ -196,18 +198,21 @@ def test_findings_name_the_numbers_and_are_short_on_what_was_not_tested(make_exp
         r"n = 3, Holm-corrected p = 0\.\d\d\. These seeds could have shown \d\.\d\d points\.", open_one.text
     )
     assert untested.text.count(";") == len(CLAIMS) - 2
-    assert len(findings_table(verdicts).rows) == len(CLAIMS)
-    assert [row[0] for row in findings_data(verdicts).rows] == [claim.name for claim in CLAIMS]
+    assert len(verdicts_table(verdicts).rows) == len(CLAIMS)
+    programs = csv.DictReader(to_csv(verdicts_table(verdicts)).splitlines())
+    assert [row["claim"] for row in programs] == [claim.name for claim in CLAIMS]
+    (pair,) = csv.DictReader(to_csv(pairs_table(verdicts)).splitlines())
+    assert (pair["claim"], pair["says"], pair["n"]) == ("late-over-early", "open", "3")
 
 
 def test_what_could_have_been_shown_is_told_for_all_pairs(make_experiment: Maker) -> None:
     trained = [({STAGES: "AAAA", EXTENT: k}, top1) for k, top1 in ((3, 80.0), (5, 80.1), (7, 80.05))]
     verdict = verdict_on("larger-extent", cells_from(make_experiment, trained))
-    assert verdict.ruling == "not distinguishable"
+    assert verdict.says == "not distinguishable"
     alone, corrected = (
         sorted(pair.comparison.detectable(corrected=each) or 0.0 for pair in verdict.pairs) for each in (False, True)
     )
-    (_, _, _, evidence) = findings_table([verdict]).rows[0]
+    (_, _, _, evidence) = verdicts_table([verdict]).seen.rows[0]
     ranges = [" to ".join(dict.fromkeys(f"{value:.2f}" for value in values)) for values in (alone, corrected)]
     assert evidence.endswith(
         f"These seeds could have shown {ranges[0]} points in a pair by itself, {ranges[1]} after correction."

@@ -57,7 +57,7 @@ def test_cells_that_gain_most_from_another_seed_come_first(make_experiment: Make
     wider.write_plan()
     wider.finish(wider.run("k3-AAAA"), 70.0)
     part = Part(read_results(experiment.paths), "..")
-    rows = seeds_table(part.cells, "Seeds").table.rows
+    rows = [tuple(map(str, row)) for row in seeds_table(part.cells, "Seeds").rows]
     assert [row[0] for row in rows] == ["k3-AAAA", "k3-CCAA", "CCCC"]
     assert rows[0][1:] == ("1", "–", "–", "–")
     # s = 0.7 / sqrt(2); c4(2) = 0.79788, c4(3) = 0.88623; t_(0.975, 2) = 4.30265
