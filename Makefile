@@ -34,7 +34,7 @@ bench: $(VENV)/installed  ## time attention against the convolution that it repl
 	$(BIN)/sasa bench
 
 bench-gpu: $(VENV)/installed  ## check and time attention on a CUDA device, next to convolution
-	$(BIN)/python -m sasa_cli.bench.gpu --out results
+	$(BIN)/sasa bench --device cuda --check --dtype bfloat16 --dtype float32 --graph
 
 clean:  ## remove what the targets made, but no results
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

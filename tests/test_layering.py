@@ -21,7 +21,7 @@ data        ->
 experiment  -> data.catalog counting.macs
 counting    -> rendering paper experiment data.catalog
 reporting   -> rendering paper experiment counting
-bench       -> rendering models attention training
+bench       -> rendering models attention training counting.formulations
 rendering   ->
 paper       ->
 """

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from sasa_cli.bench.contestants import Contestant, Layout, Step, Workload, contestants
+from sasa_cli.bench.contestants import LAYOUTS, Contestant, Layout, Step, Workload, contestants
 from sasa_cli.bench.timing import interleaved, peak_extra_mib
 from sasa_cli.bench.whole_model import training_steps
 from sasa_cli.errors import RunError
@@ -28,7 +28,7 @@ Names = Sequence[tuple[str, Layout]]
 
 def measure_peaks(work: Workload, chosen: Sequence[Contestant]) -> list[float | None]:
     """Peak extra MiB of each contestant; None for all where the system cannot tell. Raises `RunError`."""
-    if work.device.type == "cuda":
+    if work.device.type != "cpu":
         return [peak_extra_mib(contestant.step(work), work.device) for contestant in chosen]
     if not sys.platform.startswith("linux"):
         return [None] * len(chosen)
@@ -45,16 +45,18 @@ def kept_layer_times(
 
 
 def kept_model_times(
+    network: str,
     names: Names,
     shape: Sequence[int],
     extent: int,
+    dtype: torch.dtype,
     device: torch.device,
     repeats: int,
     budget_seconds: float,
     warm_up: int,
 ) -> list[float | None]:
-    """The same for training steps of whole networks, by network and layout."""
-    what = {"images": shape, "spatial_extent": extent}
+    """The same for training steps of a whole network, with convolution and with attention, by layout."""
+    what = {"network": network, "images": shape, "spatial_extent": extent, "dtype": _name(dtype)}
     return _kept_times(names, what, device, repeats, budget_seconds, warm_up)
 
 
@@ -72,8 +74,12 @@ def _layer(work: Workload) -> dict[str, Any]:
         "shape": work.shape,
         "spatial_extent": work.spatial_extent,
         "heads": work.heads,
-        "dtype": str(work.dtype).removeprefix("torch."),
+        "dtype": _name(work.dtype),
     }
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _ask(question: dict[str, Any], environment: dict[str, str]) -> list[float | None]:
@@ -110,8 +116,10 @@ def _answer(question: dict[str, Any]) -> list[float | None]:
 
 def _steps(question: dict[str, Any], names: Names, device: torch.device) -> dict[tuple[str, Layout], Step]:
     if "images" in question:
-        known = training_steps(tuple(question["images"]), question["spatial_extent"], device)
-        return {name: known[name] for name in names}
+        dtype, layouts = getattr(torch, question["dtype"]), list(LAYOUTS)
+        images, extent = tuple(question["images"]), question["spatial_extent"]
+        known = training_steps(question["network"], images, extent, device, dtype, layouts)
+        return {name: known[name]() for name in names}
     work = _workload(question, device)
     entered = _contestants(question, device)
     return {name: entered[name].step(work) for name in names}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sasa_cli.attention import Problem, local_attention, packed_local_attention, suitable_backends
+from sasa_cli.counting.formulations import unfold_multiply_sum, window_embedding
 
 Step = Callable[[], None]
 Layout = Literal["nchw", "channels-last"]
@@ -142,24 +143,15 @@ def _conv3x3(work: Workload, layout: Layout) -> Step:
 
 def _unfold(work: Workload, layout: Layout) -> Step:
     """The formulation of the public ports, with the sum over channels that some of them leave out."""
-    k = work.spatial_extent
     maps = [work.random(*work.shape) for _ in range(3)]
-    row, column = _embeddings(work)
-
-    def windows(each: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, N, D, H, W, k, k)."""
-        padded = F.pad(each, [k // 2] * 4)
-        return _heads(padded.unfold(2, k, 1).unfold(3, k, 1), work.heads)
+    embeddings = _embeddings(work)
 
     def forward() -> Tensor:
-        query, keys, values = _heads(maps[0], work.heads), windows(maps[1]), windows(maps[2])
-        rows, columns = keys.chunk(2, dim=2)
-        keys = torch.cat([rows + row[:, None, None, :, None], columns + column[:, None, None, None, :]], dim=2)
-        logits = (query[..., None, None] * keys).sum(dim=2)  # (B, N, H, W, k, k)
-        weights = logits.flatten(-2).softmax(-1).view_as(logits)
-        return (weights[:, :, None] * values).sum(dim=(-2, -1)).flatten(1, 2)  # (B, N, D, H, W) -> (B, C, H, W)
+        query, key, value = (_heads(each, work.heads) for each in maps)
+        embedding = window_embedding(*embeddings)
+        return unfold_multiply_sum(query, key, value, embedding, work.spatial_extent, border="zero").flatten(1, 2)
 
-    return _repeat(forward, [*maps, row, column], layout)
+    return _repeat(forward, [*maps, *embeddings], layout)
 
 
 def _halo_block(work: Workload) -> int | None:

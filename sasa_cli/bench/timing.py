@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-MIB = 2**20
+from sasa_cli.training.devices import DEVICES, MIB
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,11 @@ def interleaved(
 
 
 def _milliseconds(step: Callable[[], None], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait = DEVICES[device.type].wait
+    wait(device)
     start = time.perf_counter()
     step()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait(device)
     return 1e3 * (time.perf_counter() - start)
 
 
@@ -75,10 +74,10 @@ def peak_extra_mib(step: Callable[[], None], device: torch.device) -> float:
     """
     step()
     if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+        DEVICES["cuda"].reset_peak_memory(device)
+        before = torch.cuda.memory_allocated(device) / MIB
         step()
-        return (torch.cuda.max_memory_allocated(device) - before) / MIB
+        return DEVICES["cuda"].peak_memory_mib(device) - before
     Path("/proc/self/clear_refs").write_text("5")
     before = _status_kib("VmRSS")
     step()

@@ -1,5 +1,7 @@
-"""A whole training step: the convolutional ResNet-26 next to the one in which every stage attends."""
+"""A whole training step: the convolutional network next to the one in which every stage attends."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,13 +16,28 @@ NETS = {"conv": "CCCC", "attention": "AAAA"}
 
 
 def training_steps(
-    shape: tuple[int, int, int, int], extent: int, device: torch.device
-) -> dict[tuple[str, Layout], Step]:
-    """Forward, backward and SGD update of each net in each layout, for images of shape (B, 3, H, W)."""
+    name: str,
+    shape: tuple[int, int, int, int],
+    extent: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    layouts: Sequence[Layout],
+) -> dict[tuple[str, Layout], Callable[[], Step]]:
+    """What builds forward, backward and SGD update of a network with convolution and with attention, in each layout.
+
+    Args:
+        name: of the architecture, as sasa_resnet26.
+        shape: (B, 3, H, W) of the images.
+        extent: k of its attention layers.
+        device: where it trains.
+        dtype: of autocast; float32 for none.
+        layouts: of images and weights.
+    """
+    amp = None if dtype == torch.float32 else dtype
     return {
-        (net, layout): training_step({"name": "sasa_resnet26", "stages": stages}, layout, shape, extent, device)
+        (net, layout): partial(training_step, {"name": name, "stages": stages}, layout, shape, extent, device, amp)
         for net, stages in NETS.items()
-        for layout in LAYOUTS
+        for layout in layouts
     }
 
 

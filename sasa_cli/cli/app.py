@@ -278,25 +278,39 @@ def bench(
     shapes: options.Shapes = None,
     extents: options.TimedExtents = None,
     heads: Annotated[int, typer.Option(min=1, help="Heads of attention.")] = 8,
+    dtypes: options.TimedDtypes = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="First hold every backend against the definition, value and gradient.")
+    ] = False,
+    graph: Annotated[
+        bool, typer.Option("--graph", help="On a CUDA device: time each step as one CUDA graph, too.")
+    ] = False,
     out: options.Out = Path("results"),
     device: options.OnDevice = "auto",
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Time attention against the convolution that it replaces, on this machine."""
-    from sasa_cli.bench.outcome import layer_table, model_table, write_outcome
+    from sasa_cli.bench.pages import save_numbers, save_result, tables_of
     from sasa_cli.bench.run import bench_options, run_bench
     from sasa_cli.rendering.terminal import to_rich
 
-    timed = bench_options(shapes or (), extents or (), heads, device)
+    timed = bench_options(shapes or (), extents or (), heads, device, dtypes=dtypes or (), check=check, graph=graph)
     console = _console(silent=quiet or as_json)
-    result = run_bench(timed, lambda text: console.print(f"timing {text}", highlight=False))
-    for table in [layer_table(result), *([model_table(result)] if result.models else [])]:
+    folder = out / "bench"
+    result = run_bench(
+        timed,
+        lambda text: console.print(text, highlight=False),
+        lambda so_far: save_numbers(so_far, folder),
+    )
+    for table in tables_of(result):
         console.print(to_rich(table), crop=False)
-    for path in write_outcome(result, out / "bench"):
+    for path in save_result(result, folder):
         console.print(str(path), highlight=False)
     if as_json:
         _print_json(result.payload())
+    if result.failures:
+        _fail("\n".join(["error: not everything is right or could be timed:", *result.failures]), 1)
 
 
 def main() -> None:

@@ -95,3 +95,7 @@ MatchTo = Annotated[
         help="For --match: a timm model, one of ours, also as sasa_resnet26:CCCC, or an experiment with one cell.",
     ),
 ]
+TimedDtypes = Annotated[
+    list[str] | None,
+    typer.Option("--dtype", help="To time: float32 (default), bfloat16 or float16; repeatable."),
+]

@@ -1,7 +1,7 @@
 """One attention layer written in three ways that compute the same and that counters count differently.
 
 Each is the operator of `sasa_cli.attention` with relative positions and border `mask`, after its three projections.
-They are here to be counted, not to be trained.
+They are here to be counted and timed, not to be trained.
 """
 
 from collections.abc import Callable
@@ -29,34 +29,38 @@ class LayerAsWritten(nn.Module):
         query, key, value = (
             layer(maps).unflatten(1, (self.heads, -1)) for layer in (self.query, self.key, self.value)
         )  # (B, N, D, H, W) each
-        return self.attend(query, key, value, self._embedding(), self.spatial_extent).flatten(1, 2)
-
-    def _embedding(self) -> Tensor:
-        """r of every place of a window: (D, k * k)."""
-        extent = self.spatial_extent
-        rows = self.row_embedding[:, :, None].expand(-1, extent, extent)
-        columns = self.column_embedding[:, None, :].expand(-1, extent, extent)
-        return torch.cat([rows, columns]).flatten(1)
+        embedding = window_embedding(self.row_embedding, self.column_embedding)
+        return self.attend(query, key, value, embedding, self.spatial_extent).flatten(1, 2)
 
 
-def unfold_multiply_sum(query: Tensor, key: Tensor, value: Tensor, embedding: Tensor, extent: int) -> Tensor:
-    """Windows side by side; each product is a broadcast `*` and a sum."""
-    keys, values = _windows(key, extent), _windows(value, extent)  # (B, N, D, K, H, W)
-    logits = (query.unsqueeze(3) * (keys + embedding[..., None, None])).sum(2)  # (B, N, K, H, W)
-    return (_weights(logits, extent).unsqueeze(2) * values).sum(3)
+def window_embedding(row_embedding: Tensor, column_embedding: Tensor) -> Tensor:
+    """r of every place of a window, (D, k, k), from those of rows and columns, (D // 2, k) each."""
+    extent = row_embedding.shape[-1]
+    rows = row_embedding[:, :, None].expand(-1, extent, extent)
+    columns = column_embedding[:, None, :].expand(-1, extent, extent)
+    return torch.cat([rows, columns])
+
+
+def unfold_multiply_sum(
+    query: Tensor, key: Tensor, value: Tensor, embedding: Tensor, extent: int, border: str = "mask"
+) -> Tensor:
+    """Windows side by side; each product is a broadcast `*` and a sum. So do the public ports, which add r to keys."""
+    keys, values = _windows(key, extent), _windows(value, extent)  # (B, N, D, H, W, k, k)
+    logits = (query[..., None, None] * (keys + embedding[:, None, None])).sum(2)  # (B, N, H, W, k, k)
+    return (_weights(logits, border).unsqueeze(2) * values).sum((-2, -1))
 
 
 def unfold_einsum(query: Tensor, key: Tensor, value: Tensor, embedding: Tensor, extent: int) -> Tensor:
     """Windows side by side; q.k, q.r and a.v are one einsum each."""
-    logits = torch.einsum("bndhw,bndkhw->bnkhw", query, _windows(key, extent))
-    logits = logits + torch.einsum("bndhw,dk->bnkhw", query, embedding)
-    return torch.einsum("bnkhw,bndkhw->bndhw", _weights(logits, extent), _windows(value, extent))
+    logits = torch.einsum("bndhw,bndhwij->bnhwij", query, _windows(key, extent))
+    logits = logits + torch.einsum("bndhw,dij->bnhwij", query, embedding)
+    return torch.einsum("bnhwij,bndhwij->bndhw", _weights(logits, "mask"), _windows(value, extent))
 
 
 def masked_dense(query: Tensor, key: Tensor, value: Tensor, embedding: Tensor, extent: int) -> Tensor:
     """torch's attention of every pixel to every pixel, with q.r as a bias that is minus infinity outside windows."""
     height, width = query.shape[-2:]
-    bias = (query.unsqueeze(3) * embedding[..., None, None]).sum(2).flatten(-2)  # (B, N, K, HW)
+    bias = (query.unsqueeze(3) * embedding.flatten(1)[..., None, None]).sum(2).flatten(-2)  # (B, N, K, HW)
     place = _places(height, width, extent, query.device)  # (HW, HW)
     near = bias.transpose(-1, -2).gather(-1, place.clamp(min=0).expand(*bias.shape[:2], -1, -1))
     near = near.masked_fill(place < 0, -torch.inf)
@@ -73,17 +77,18 @@ FORMULATIONS: dict[str, Attend] = {
 
 
 def _windows(maps: Tensor, extent: int) -> Tensor:
-    """(B, N, D, H, W) to (B, N, D, K, H, W), zeros outside the map."""
-    batch, heads, depth, height, width = maps.shape
-    columns = F.unfold(maps.flatten(1, 2), extent, padding=extent // 2)
-    return columns.view(batch, heads, depth, extent**2, height, width)
+    """(B, N, D, H, W) to (B, N, D, H, W, k, k), zeros outside the map; nothing is copied but the frame of zeros."""
+    padded = F.pad(maps, [extent // 2] * 4)
+    return padded.unfold(-2, extent, 1).unfold(-2, extent, 1)
 
 
-def _weights(logits: Tensor, extent: int) -> Tensor:
-    """Softmax over the places of a window, (B, N, K, H, W), that lie inside the map."""
-    height, width = logits.shape[-2:]
-    inside = F.unfold(logits.new_ones(1, 1, height, width), extent, padding=extent // 2)
-    return logits.masked_fill(inside.view(extent**2, height, width) == 0, -torch.inf).softmax(2)
+def _weights(logits: Tensor, border: str) -> Tensor:
+    """Softmax over the places of a window, (B, N, H, W, k, k); with border `mask` over those inside the map."""
+    if border == "mask":
+        height, width, extent = logits.shape[2:5]
+        inside = _windows(logits.new_ones(1, 1, 1, height, width), extent)[:, :, 0]
+        logits = logits.masked_fill(inside == 0, -torch.inf)
+    return logits.flatten(-2).softmax(-1).view_as(logits)
 
 
 def _places(height: int, width: int, extent: int, device: torch.device) -> Tensor:

@@ -24,7 +24,7 @@ Basis = Literal["network", "backbone", "difference of backbones"]
 
 
 @dataclass(frozen=True)
-class Cell:
+class PrintedNumber:
     """One printed number and ours, both in the paper's unit: millions, billions or per cent."""
 
     table: int
@@ -66,7 +66,7 @@ def verdict(paper: float, ours: Decimal) -> str:
     return f"differs by {ours - printed:+.3f}"
 
 
-def compare_with_paper(mixtures: int = DEFAULT_MIXTURES) -> list[Cell]:
+def compare_with_paper(mixtures: int = DEFAULT_MIXTURES) -> list[PrintedNumber]:
     """Every cell of Tables 1 to 7, in the order of the paper; Table 2 as far as its backbones go.
 
     Args:
@@ -76,21 +76,23 @@ def compare_with_paper(mixtures: int = DEFAULT_MIXTURES) -> list[Cell]:
     return sorted([*cells, *_coco_cells(mixtures)], key=lambda cell: cell.table)
 
 
-def _cells_of_row(row: PaperRow, mixtures: int) -> Iterator[Cell]:
+def _cells_of_row(row: PaperRow, mixtures: int) -> Iterator[PrintedNumber]:
     model = _with_mixtures(row.model, mixtures)
     count = count_model(model, image_size=IMAGENET_SIZE, num_classes=IMAGENET_CLASSES)
 
-    def counted(column: Quantity, paper: float, convention: Convention, number: int) -> Cell:
+    def counted(column: Quantity, paper: float, convention: Convention, number: int) -> PrintedNumber:
         ours = number / UNIT[column]
         doubt = column in row.single_source
-        return Cell(row.table, row.row, column, paper, ours, convention.name, verdict(paper, ours), single_source=doubt)
+        return PrintedNumber(
+            row.table, row.row, column, paper, ours, convention.name, verdict(paper, ours), single_source=doubt
+        )
 
     if row.params is not None:
         yield counted("params", row.params, PLAIN, count.params)
     for convention in CONVENTIONS:
         yield counted("flops", row.flops, convention, convention.flops(model, count))
     doubt = "top1" in row.single_source
-    yield Cell(row.table, row.row, "top1", row.top1, None, "none", NOT_COMPUTED, row.split, doubt)
+    yield PrintedNumber(row.table, row.row, "top1", row.top1, None, "none", NOT_COMPUTED, row.split, doubt)
 
 
 def _with_mixtures(model: ModelSpec, mixtures: int) -> ModelSpec:
@@ -99,7 +101,7 @@ def _with_mixtures(model: ModelSpec, mixtures: int) -> ModelSpec:
     return model.model_copy(update={"stem": model.stem.model_copy(update={"mixtures": mixtures})})
 
 
-def _coco_cells(mixtures: int) -> Iterator[Cell]:
+def _coco_cells(mixtures: int) -> Iterator[PrintedNumber]:
     """Table 2: whole detectors as printed, our backbones beside them, and what one backbone costs less than another.
 
     Where heads and pyramid are the same, they cancel out of a difference: there the paper and a count of backbones
@@ -109,14 +111,16 @@ def _coco_cells(mixtures: int) -> Iterator[Cell]:
     for row in COCO_ROWS:
         for (column, convention), number in ours[row.row].items():
             paper = row.params if column == "params" else row.flops
-            yield Cell(2, row.row, column, paper, number, convention, BACKBONE_ONLY, basis="backbone")
+            yield PrintedNumber(2, row.row, column, paper, number, convention, BACKBONE_ONLY, basis="backbone")
     for first, second in _pairs():
         for (column, convention), number in ours[first.row].items():
             printed = _printed_difference(first, second, column)
             difference = number - ours[second.row][column, convention]
             name = f"{first.row} minus {second.backbone}"
             told = _verdict_of_difference(column, printed, difference)
-            yield Cell(2, name, column, float(printed), difference, convention, told, basis="difference of backbones")
+            yield PrintedNumber(
+                2, name, column, float(printed), difference, convention, told, basis="difference of backbones"
+            )
 
 
 def _pairs() -> list[tuple[CocoRow, CocoRow]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sasa_cli.counting.conventions import CONVENTIONS, Convention
-from sasa_cli.counting.paper import COCO_SIZE, EQUAL, TRUNCATED, Cell
+from sasa_cli.counting.paper import COCO_SIZE, EQUAL, TRUNCATED, PrintedNumber
 from sasa_cli.paper.tables import Quantity
 from sasa_cli.rendering.table import Column, Table
 
@@ -27,7 +27,7 @@ VERDICTS = (
 )
 
 
-def paper_payload(cells: Sequence[Cell], mixtures: int) -> dict[str, Any]:
+def paper_payload(cells: Sequence[PrintedNumber], mixtures: int) -> dict[str, Any]:
     """What `count-flops --paper --json` prints, in the paper's units: millions, billions, per cent."""
     return {
         "mixtures": mixtures,
@@ -40,7 +40,7 @@ def paper_payload(cells: Sequence[Cell], mixtures: int) -> dict[str, Any]:
     }
 
 
-def paper_table(cells: Sequence[Cell], mixtures: int, *, exact: bool = False) -> Table:
+def paper_table(cells: Sequence[PrintedNumber], mixtures: int, *, exact: bool = False) -> Table:
     """A row for each printed number and convention.
 
     Args:
@@ -55,7 +55,7 @@ def paper_table(cells: Sequence[Cell], mixtures: int, *, exact: bool = False) ->
     return Table(TITLE, columns, tuple(map(_printed, cells)), _notes(cells, mixtures))
 
 
-def _payload_of(cell: Cell) -> dict[str, Any]:
+def _payload_of(cell: PrintedNumber) -> dict[str, Any]:
     return {
         "table": cell.table,
         "row": cell.row,
@@ -75,7 +75,7 @@ def _plain_text(value: object) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _printed(cell: Cell) -> tuple[str, ...]:
+def _printed(cell: PrintedNumber) -> tuple[str, ...]:
     return (
         str(cell.table),
         cell.row,
@@ -88,7 +88,7 @@ def _printed(cell: Cell) -> tuple[str, ...]:
     )
 
 
-def _agreement(cells: Sequence[Cell], convention: Convention) -> dict[str, Any]:
+def _agreement(cells: Sequence[PrintedNumber], convention: Convention) -> dict[str, Any]:
     """How many printed FLOPs of whole networks a convention gives, and how far off it is at worst."""
     own = [
         cell for cell in cells if (cell.column, cell.convention, cell.basis) == ("flops", convention.name, "network")
@@ -98,7 +98,7 @@ def _agreement(cells: Sequence[Cell], convention: Convention) -> dict[str, Any]:
     return {"equal": equal, "of": len(own), "largest_difference": float(largest)}
 
 
-def _notes(cells: Sequence[Cell], mixtures: int) -> tuple[str, ...]:
+def _notes(cells: Sequence[PrintedNumber], mixtures: int) -> tuple[str, ...]:
     params = [cell for cell in cells if cell.column == "params" and cell.basis == "network"]
     tally = {told: sum(cell.verdict == told for cell in params) for told in (EQUAL, TRUNCATED)}
     notes = [

@@ -12,7 +12,7 @@ from sasa_cli.counting.paper import (
     NOT_COMPUTED,
     TRUNCATED,
     WITHIN_ROUNDING,
-    Cell,
+    PrintedNumber,
     compare_with_paper,
     verdict,
 )
@@ -37,20 +37,20 @@ FACTORED = """
 """
 
 
-def flops(cells: list[Cell], convention: str) -> list[Cell]:
+def flops(cells: list[PrintedNumber], convention: str) -> list[PrintedNumber]:
     return [cell for cell in cells if (cell.column, cell.convention, cell.basis) == ("flops", convention, "network")]
 
 
-def different(cells: list[Cell]) -> list[Cell]:
+def different(cells: list[PrintedNumber]) -> list[PrintedNumber]:
     return [cell for cell in cells if (cell.table, cell.row) not in REPEATED]
 
 
 @pytest.fixture(scope="module")
-def with_five_mixtures() -> list[Cell]:
+def with_five_mixtures() -> list[PrintedNumber]:
     return compare_with_paper(mixtures=5)
 
 
-def test_exact_numbers(with_five_mixtures: list[Cell]):
+def test_exact_numbers(with_five_mixtures: list[PrintedNumber]):
     ours = {(cell.table, cell.row, cell.column, cell.convention): cell.ours for cell in with_five_mixtures}
     assert ours[1, "ResNet-50, baseline", "params", "plain"] == Decimal("25.557032")
     assert ours[1, "ResNet-50, baseline", "flops", "plain"] == Decimal("8.178368512")
@@ -59,14 +59,14 @@ def test_exact_numbers(with_five_mixtures: list[Cell]):
     assert ours[4, "k = 11", "flops", "plain"] == Decimal("7.790006272")
 
 
-def test_the_plain_convention_agrees_in_18_of_25_cells(with_five_mixtures: list[Cell]):
+def test_the_plain_convention_agrees_in_18_of_25_cells(with_five_mixtures: list[PrintedNumber]):
     cells = different(flops(with_five_mixtures, "plain"))
     assert len(cells) == 25
     assert sum(cell.verdict == EQUAL for cell in cells) == 18
     assert 0.12 < max(abs(cell.difference) for cell in cells) < 0.121
 
 
-def test_parameters_agree_in_13_of_17_cells_and_the_others_are_truncated(with_five_mixtures: list[Cell]):
+def test_parameters_agree_in_13_of_17_cells_and_the_others_are_truncated(with_five_mixtures: list[PrintedNumber]):
     cells = different([cell for cell in with_five_mixtures if (cell.column, cell.basis) == ("params", "network")])
     networks = {(cell.paper, cell.ours): cell.verdict for cell in cells}  # absolute position has no parameters
     assert len(networks) == 17
@@ -88,7 +88,7 @@ def test_the_fitted_conventions_are_those_that_were_fitted(convention: str, numb
     assert sum(cell.verdict == EQUAL for cell in different(cells)) == equal
 
 
-def test_accuracies_are_shown_with_their_split_and_never_judged(with_five_mixtures: list[Cell]):
+def test_accuracies_are_shown_with_their_split_and_never_judged(with_five_mixtures: list[PrintedNumber]):
     cells = [cell for cell in with_five_mixtures if cell.column == "top1"]
     assert len(cells) == len(PAPER_ROWS)
     assert {cell.verdict for cell in cells} == {NOT_COMPUTED}
@@ -98,7 +98,7 @@ def test_accuracies_are_shown_with_their_split_and_never_judged(with_five_mixtur
     assert {cell.split for cell in with_five_mixtures if cell.column != "top1"} == {None}
 
 
-def test_detectors_are_not_compared_but_the_differences_of_their_backbones_are(with_five_mixtures: list[Cell]):
+def test_detectors_are_not_compared_but_the_differences_of_their_backbones_are(with_five_mixtures: list[PrintedNumber]):
     cells = [cell for cell in with_five_mixtures if cell.table == 2]
     whole = [cell for cell in cells if cell.basis == "backbone"]
     assert {cell.verdict for cell in whole} == {BACKBONE_ONLY}

@@ -12,7 +12,7 @@ from sasa_cli.attention.problem import BORDERS
 
 # Largest difference, over the largest value (or 1) of the reference. The fused kernels for float32 split numbers for
 # the tensor cores, those for bfloat16 round the weights of the softmax to 8 bits.
-TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 2**-5}
+TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 2**-5, torch.float16: 2**-8}
 LINE = 200  # characters of an error
 
 
@@ -37,19 +37,34 @@ class Check:
     def passed(self) -> bool:
         return self.error is not None and self.error <= self.tolerance and self.repeats
 
+    @property
+    def where(self) -> str:
+        """`2 x 64 x 56 x 56, k = 7, zero border, bfloat16`."""
+        return f"{' x '.join(map(str, self.shape))}, k = {self.spatial_extent}, {self.border} border, {self.dtype}"
+
+    @property
+    def why(self) -> str:
+        """Of one that did not pass."""
+        if self.error is None:
+            return self.failure or ""
+        if self.error <= self.tolerance:
+            return "other bits the second time"
+        return f"error {self.error:.1e}, tolerance {self.tolerance:.1e}"
+
 
 def run_checks(
     shapes: Sequence[tuple[int, int, int, int]],
     extents: Sequence[int],
     heads: int,
+    dtypes: Sequence[torch.dtype],
     device: torch.device,
     progress: Callable[[str], None],
 ) -> list[Check]:
-    """All backends that run here, on all layers, in float32 and bfloat16, with both borders."""
+    """All backends that run here, on all layers, in each dtype, with both borders."""
     checks: list[Check] = []
     for shape, extent in product(shapes, extents):
         progress(f"check {' x '.join(map(str, shape))}, k = {extent}")
-        for border, dtype in product(BORDERS, TOLERANCES):
+        for border, dtype in product(BORDERS, dtypes):
             checks += _check_layer(shape, extent, border, dtype, heads, device)
     return checks
 
@@ -129,7 +144,7 @@ def _check(
     except (
         Exception
     ) as reason:  # whatever a device does not like about one backend: the others are checked all the same
-        failure = f"{type(reason).__name__}: {reason}"
+        failure = one_line(reason)
     return Check(
         backend=backend,
         shape=shape,
