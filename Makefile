@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench bench-gpu clean
+.PHONY: help demo test test-all check check-native format bench bench-gpu clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -25,6 +25,9 @@ check: $(VENV)/installed-dev  ## what CI runs: ruff, types, all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(MAKE) test-all
+
+check-native: $(VENV)/installed-dev  ## run the CPU kernel under the address, undefined behaviour and thread sanitizers
+	SASA_NATIVE=1 $(BIN)/pytest -q tests/attention/backends/cpu
 
 format: $(VENV)/installed-dev  ## format the code and sort its imports
 	$(BIN)/ruff check --fix .

@@ -18,7 +18,7 @@ class Band {
  public:
   Band(const SasaProblem& problem, const Shape& shape, V* memory, int group, int band)
       : problem_(problem), shape_(shape), space_(shape, memory), group_(group), band_(band),
-        extent_{shape.channels, shape.pitch}, first_row_(shape.band_begin(band)),
+        layout_{shape.channels, shape.pitch}, first_row_(shape.band_begin(band)),
         last_row_(shape.band_begin(band + 1)) {
     pack_embeddings();
   }
@@ -90,7 +90,7 @@ class Band {
   }
 
   void pack_embeddings() {
-    const int64_t per_head = int64_t(shape_.half) * shape_.extent;
+    const int64_t per_head = int64_t(shape_.half) * shape_.k;
     const void* sources[2] = {problem_.row_embedding, problem_.column_embedding};
     for (int part = 0; part < 2 && shape_.half > 0; ++part) {
       const S* source = static_cast<const S*>(sources[part]);
@@ -110,7 +110,7 @@ class Band {
     unpack_row<S>(packed, shape_.pitch, live_lanes(), planes.row(y, shape_.head_dim, shape_.width));
   }
 
-  int64_t slot(int row) const { return int64_t(row % shape_.extent) * shape_.row_vectors(); }
+  int64_t slot(int row) const { return int64_t(row % shape_.k) * shape_.row_vectors(); }
 
   // The keys and values of the window's rows, in a ring of k rows.
   void load_window_rows(int y, Input& key, Input& value, bool with_gradients = false) {
@@ -129,7 +129,7 @@ class Band {
   // window rows that take part.
   template <class F>
   SASA_INLINE void each_block(int y, Tile tile, bool outside_rows, F&& f) const {
-    for (int a = 0; a < shape_.extent; ++a) {
+    for (int a = 0; a < shape_.k; ++a) {
       const bool inside = shape_.row_inside(y, a);
       if (!inside && !outside_rows) continue;
       shape_.each_column_block([&](int b, int size) SASA_INLINE_LAMBDA {
@@ -144,7 +144,7 @@ class Band {
   }
 
   void relative_terms(Tile tile, const Terms<S>& terms) {
-    const int half = shape_.half, k = shape_.extent, pitch = shape_.pitch, queries = tile.queries;
+    const int half = shape_.half, k = shape_.k, pitch = shape_.pitch, queries = tile.queries;
     if (half == 0) return;
     const V* query = space_.query + tile.begin;
     shape_.each_column_block([&](int b, int size) {
@@ -156,7 +156,7 @@ class Band {
   }
 
   void relative_terms_backward(Tile tile, const Terms<S>& terms, V* grad_embedding) {
-    const int half = shape_.half, k = shape_.extent, pitch = shape_.pitch, queries = tile.queries;
+    const int half = shape_.half, k = shape_.k, pitch = shape_.pitch, queries = tile.queries;
     if (half == 0) return;
     const V* query = space_.query + tile.begin;
     V* grad_query = space_.result + tile.begin;
@@ -171,7 +171,7 @@ class Band {
   }
 
   void forward_tile(int y, Tile tile) {
-    const int queries = tile.queries, k = shape_.extent;
+    const int queries = tile.queries, k = shape_.k;
     const Terms<S> terms = space_.terms(0);
     V* const logits = space_.window_weights();
     V* const result = space_.result + tile.begin;
@@ -179,7 +179,7 @@ class Band {
     for (int t = 0; t < queries; ++t) space_.highest[t] = splat<S>(S(-1e30));
     each_block(y, tile, !shape_.mask, [&](int a, bool inside, int b, Columns columns, const auto& block) {
       const V* key = inside && shape_.content ? space_.key + ring_place(y, a, tile, b) : nullptr;
-      block.logits({space_.query + tile.begin, key, terms.row + a * queries, terms.column + b * queries, extent_,
+      block.logits({space_.query + tile.begin, key, terms.row + a * queries, terms.column + b * queries, layout_,
                     columns, shape_.mask, logits + (a * k + b) * queries, space_.highest});
     });
     for (int t = 0; t < queries; ++t) {
@@ -190,7 +190,7 @@ class Band {
       block.exponentials(logits + (a * k + b) * queries, space_.shift, space_.sum);
     });
     each_block(y, tile, false, [&](int a, bool, int b, Columns columns, const auto& block) {
-      block.weighted_sum(logits + (a * k + b) * queries, space_.value + ring_place(y, a, tile, b), extent_, columns,
+      block.weighted_sum(logits + (a * k + b) * queries, space_.value + ring_place(y, a, tile, b), layout_, columns,
                          result);
     });
     for (int t = 0; t < queries; ++t) {
@@ -225,7 +225,7 @@ class Band {
             terms.column + b * tile.queries,
             space_.log_sum_exp + tile.begin,
             space_.delta + tile.begin,
-            extent_,
+            layout_,
             shape_.columns_inside(tile, b, size),
             shape_.mask,
             space_.result + tile.begin,
@@ -246,10 +246,10 @@ class Band {
       const Terms<S> terms = space_.terms(n);
       tiles[n] = shape_.tile(i + n);
       relative_terms(tiles[n], terms);
-      fill_zero<S>(terms.grad_row, shape_.extent * kTileQueries);
-      fill_zero<S>(terms.grad_column, shape_.extent * kTileQueries);
+      fill_zero<S>(terms.grad_row, shape_.k * kTileQueries);
+      fill_zero<S>(terms.grad_column, shape_.k * kTileQueries);
     }
-    for (int a = 0; a < shape_.extent; ++a) {
+    for (int a = 0; a < shape_.k; ++a) {
       if (shape_.mask && !shape_.row_inside(y, a)) continue;
       shape_.each_column_block([&](int b, int size) {
         BackwardBlock<S> blocks[kTileGroup];
@@ -293,7 +293,7 @@ class Band {
   const Shape& shape_;
   const Workspace<S> space_;
   const int group_, band_;
-  const Extent extent_;
+  const Layout layout_;
   const int first_row_, last_row_;
   int next_row_ = 0;
 };

@@ -16,7 +16,8 @@ struct Columns {
   int last;
 };
 
-struct Extent {
+// Of a packed row.
+struct Layout {
   int channels;  // a multiple of kChunk; channels beyond the head dimension are zero
   int pitch;
 };
@@ -50,8 +51,8 @@ struct Block {
 
   // sums[t][j] += sum_c left[c][t] * right[c][t + j]
   template <bool kWhole>
-  static SASA_INLINE void dot_products(const V* left, const V* right, Extent extent, Columns columns, V (&sums)[T][K]) {
-    for (int c = 0; c < extent.channels; ++c, left += extent.pitch, right += extent.pitch) {
+  static SASA_INLINE void dot_products(const V* left, const V* right, Layout layout, Columns columns, V (&sums)[T][K]) {
+    for (int c = 0; c < layout.channels; ++c, left += layout.pitch, right += layout.pitch) {
       V queries[T];
       unroll<T>([&](auto t) SASA_INLINE_LAMBDA { queries[t] = left[t]; });
       unroll<T + K - 1>([&](auto x) SASA_INLINE_LAMBDA {
@@ -71,9 +72,9 @@ struct Block {
 
   // target[c][t] += sum_j weights[t][j] * source[c][t + j]
   template <bool kWhole>
-  static SASA_INLINE void gather(const V* weights, const V* source, Extent extent, Columns columns, V* target) {
-    const int64_t pitch = extent.pitch;
-    for (int c = 0; c < extent.channels; c += kChunk, source += kChunk * pitch, target += kChunk * pitch) {
+  static SASA_INLINE void gather(const V* weights, const V* source, Layout layout, Columns columns, V* target) {
+    const int64_t pitch = layout.pitch;
+    for (int c = 0; c < layout.channels; c += kChunk, source += kChunk * pitch, target += kChunk * pitch) {
       const V* from[kChunk];
       V *to[kChunk], sums[T][kChunk];
       channel_rows(source, pitch, from);
@@ -102,9 +103,9 @@ struct Block {
 
   // target[c][t + j] += weights[t][j] * source[c][t]
   template <bool kWhole>
-  static SASA_INLINE void scatter(const V* weights, const V* source, Extent extent, Columns columns, V* target) {
-    const int64_t pitch = extent.pitch;
-    for (int c = 0; c < extent.channels; c += kChunk, source += kChunk * pitch, target += kChunk * pitch) {
+  static SASA_INLINE void scatter(const V* weights, const V* source, Layout layout, Columns columns, V* target) {
+    const int64_t pitch = layout.pitch;
+    for (int c = 0; c < layout.channels; c += kChunk, source += kChunk * pitch, target += kChunk * pitch) {
       const V* from[kChunk];
       V *to[kChunk], queries[T][kChunk];
       channel_rows(source, pitch, from);
@@ -128,12 +129,12 @@ struct Block {
 
   // sums[t][j] = the logit of query t and window column j.
   template <bool kWhole>
-  static SASA_INLINE void all_logits(const V* query, const V* key, const V* row, const V* column, Extent extent,
+  static SASA_INLINE void all_logits(const V* query, const V* key, const V* row, const V* column, Layout layout,
                                      Columns columns, V (&sums)[T][K]) {
     unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
       unroll<K>([&](auto j) SASA_INLINE_LAMBDA { sums[t][j] = row[t] + column[j * T + t]; });
     });
-    if (key != nullptr && columns.first < columns.last) dot_products<kWhole>(query, key, extent, columns, sums);
+    if (key != nullptr && columns.first < columns.last) dot_products<kWhole>(query, key, layout, columns, sums);
   }
 };
 

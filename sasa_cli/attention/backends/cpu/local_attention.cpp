@@ -21,6 +21,12 @@
 
 #include <cstdlib>
 
+#if defined(SASA_STD_THREADS)
+#include <atomic>
+#include <thread>
+#include <vector>
+#endif
+
 #include "band.h"
 
 namespace {
@@ -56,9 +62,25 @@ thread_local Buffer workspace;
 // run(i, workspace) for i in 0..count-1; false where memory ran out.
 template <class F>
 bool parallel_for(int64_t threads, int64_t count, size_t workspace_bytes, F&& run) {
-  bool complete = true;
   if (count == 0) return true;
   [[maybe_unused]] const int team = int(threads < count ? threads : count);
+#if defined(SASA_STD_THREADS)  // for ThreadSanitizer, which sees nothing of how OpenMP's threads wait for each other
+  std::atomic<int64_t> next{0};
+  std::atomic<bool> complete{true};
+  std::vector<std::thread> others;
+  for (int i = 0; i < team; ++i) {
+    others.emplace_back([&] {
+      for (int64_t task = next++; task < count; task = next++) {
+        void* memory = workspace.reserve(workspace_bytes);
+        if (memory != nullptr) run(task, memory);
+        if (memory == nullptr) complete = false;
+      }
+      finish_streams();
+    });
+  }
+  for (auto& other : others) other.join();
+#else
+  bool complete = true;
 #pragma omp parallel for schedule(dynamic, 1) num_threads(team) if (team > 1) reduction(&& : complete)
   for (int64_t i = 0; i < count; ++i) {
     void* memory = workspace.reserve(workspace_bytes);
@@ -66,6 +88,7 @@ bool parallel_for(int64_t threads, int64_t count, size_t workspace_bytes, F&& ru
     finish_streams();
     complete = complete && memory != nullptr;
   }
+#endif
   return complete;
 }
 
@@ -88,16 +111,16 @@ void reduce_embeddings(const SasaProblem& problem, const Shape& shape, const Vec
   const int64_t tasks = int64_t(shape.groups) * shape.bands;
   S* grads[2] = {static_cast<S*>(problem.grad_row_embedding), static_cast<S*>(problem.grad_column_embedding)};
   parallel_for(problem.threads, 2 * shape.half, kAlignment, [&](int64_t channel, void*) {
-    S* grad = grads[channel / shape.half] + channel % shape.half * shape.extent;
+    S* grad = grads[channel / shape.half] + channel % shape.half * shape.k;
     for (int64_t head = 0; head < problem.embedding_heads; ++head) {
-      for (int k = 0; k < shape.extent; ++k) grad[head * per_head + k] = 0;
+      for (int k = 0; k < shape.k; ++k) grad[head * per_head + k] = 0;
     }
     for (int64_t task = 0; task < tasks; ++task) {
       const int64_t first_plane = task / shape.bands * shape.lanes;
-      const Vector<S>* share = shares + task * shape.embedding_vectors() + channel * shape.extent;
+      const Vector<S>* share = shares + task * shape.embedding_vectors() + channel * shape.k;
       for (int l = 0; l < shape.lanes && first_plane + l < shape.planes; ++l) {
         const int64_t head = problem.embedding_heads > 1 ? (first_plane + l) % shape.heads : 0;
-        for (int k = 0; k < shape.extent; ++k) grad[head * per_head + k] += share[k][l];
+        for (int k = 0; k < shape.k; ++k) grad[head * per_head + k] += share[k][l];
       }
     }
   });

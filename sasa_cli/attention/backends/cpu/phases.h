@@ -11,7 +11,7 @@ struct ForwardBlock {
   const Vector<S>* key;     // [channel][x], null where there is no q.k
   const Vector<S>* row;     // [t]: q.r of this window row
   const Vector<S>* column;  // [j][t]: q.r of these window columns
-  Extent extent;
+  Layout layout;
   Columns columns;
   bool mask_outside;
   Vector<S>* logits;   // [t][j]
@@ -28,7 +28,7 @@ struct BackwardBlock {
   const Vector<S>* column;        // [j][t]
   const Vector<S>* log2_sum_exp;  // [t]
   const Vector<S>* delta;         // [t]: out . grad_out
-  Extent extent;
+  Layout layout;
   Columns columns;
   bool mask_outside;
   Vector<S>* grad_query;   // [channel][t]
@@ -51,7 +51,7 @@ struct Phases {
   static void logits(const ForwardBlock<S>& block) {
     B::with_border(block.columns, [&](auto whole) SASA_INLINE_LAMBDA {
       V sums[T][K];
-      B::template all_logits<whole>(block.query, block.key, block.row, block.column, block.extent, block.columns,
+      B::template all_logits<whole>(block.query, block.key, block.row, block.column, block.layout, block.columns,
                                     sums);
       unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
         V highest = block.highest[t];
@@ -78,9 +78,9 @@ struct Phases {
     });
   }
 
-  static void weighted_sum(const V* weights, const V* value, Extent extent, Columns columns, V* out) {
+  static void weighted_sum(const V* weights, const V* value, Layout layout, Columns columns, V* out) {
     B::with_border(columns, [&](auto whole) SASA_INLINE_LAMBDA {
-      B::template gather<whole>(weights, value, extent, columns, out);
+      B::template gather<whole>(weights, value, layout, columns, out);
     });
   }
 
@@ -88,7 +88,7 @@ struct Phases {
   static void weights(const BackwardBlock<S>& block) {
     B::with_border(block.columns, [&](auto whole) SASA_INLINE_LAMBDA {
       V sums[T][K];
-      B::template all_logits<whole>(block.query, block.key, block.row, block.column, block.extent, block.columns,
+      B::template all_logits<whole>(block.query, block.key, block.row, block.column, block.layout, block.columns,
                                     sums);
       unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
         unroll<K>([&](auto j) SASA_INLINE_LAMBDA {
@@ -105,7 +105,7 @@ struct Phases {
     B::with_border(block.columns, [&](auto whole) SASA_INLINE_LAMBDA {
       V sums[T][K] = {};
       if (block.sees_values()) {
-        B::template dot_products<whole>(block.grad_out, block.value, block.extent, block.columns, sums);
+        B::template dot_products<whole>(block.grad_out, block.value, block.layout, block.columns, sums);
       }
       unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
         V row_sum = block.grad_row[t];
@@ -124,26 +124,26 @@ struct Phases {
   static void value_gradients(const BackwardBlock<S>& block) {
     if (!block.sees_values()) return;
     B::with_border(block.columns, [&](auto whole) SASA_INLINE_LAMBDA {
-      B::template scatter<whole>(block.weights, block.grad_out, block.extent, block.columns, block.grad_value);
+      B::template scatter<whole>(block.weights, block.grad_out, block.layout, block.columns, block.grad_value);
     });
   }
   static void query_gradients(const BackwardBlock<S>& block) {
     if (!block.sees_keys()) return;
     B::with_border(block.columns, [&](auto whole) SASA_INLINE_LAMBDA {
-      B::template gather<whole>(block.grad_logits, block.key, block.extent, block.columns, block.grad_query);
+      B::template gather<whole>(block.grad_logits, block.key, block.layout, block.columns, block.grad_query);
     });
   }
   static void key_gradients(const BackwardBlock<S>& block) {
     if (!block.sees_keys()) return;
     B::with_border(block.columns, [&](auto whole) SASA_INLINE_LAMBDA {
-      B::template scatter<whole>(block.grad_logits, block.query, block.extent, block.columns, block.grad_key);
+      B::template scatter<whole>(block.grad_logits, block.query, block.layout, block.columns, block.grad_key);
     });
   }
 
-  // terms[j][t] = sum_c query[c][t] * embedding[c][j]; channels of the embedding are `extent_k` vectors apart.
-  static void relative(const V* query, const V* embedding, int channels, int pitch, int extent_k, V* terms) {
+  // terms[j][t] = sum_c query[c][t] * embedding[c][j]; channels of the embedding are `k` vectors apart.
+  static void relative(const V* query, const V* embedding, int channels, int pitch, int k, V* terms) {
     V sums[T][K] = {};
-    for (int c = 0; c < channels; ++c, query += pitch, embedding += extent_k) {
+    for (int c = 0; c < channels; ++c, query += pitch, embedding += k) {
       unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
         unroll<K>([&](auto j) SASA_INLINE_LAMBDA { sums[t][j] += query[t] * embedding[j]; });
       });
@@ -155,7 +155,7 @@ struct Phases {
 
   // The transpose of `relative`: both gradients from grad_terms[j][t].
   static void relative_backward(const V* query, const V* embedding, const V* grad_terms, int channels, int pitch,
-                                int extent_k, V* grad_query, V* grad_embedding) {
+                                int k, V* grad_query, V* grad_embedding) {
     for (int c = 0; c < channels; ++c, query += pitch, grad_query += pitch) {
       V queries[T], sums[T];
       unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
@@ -163,8 +163,8 @@ struct Phases {
         sums[t] = grad_query[t];
       });
       unroll<K>([&](auto j) SASA_INLINE_LAMBDA {
-        V column = embedding[c * extent_k + j];
-        V sum = grad_embedding[c * extent_k + j];
+        V column = embedding[c * k + j];
+        V sum = grad_embedding[c * k + j];
         hold_in_register(column);
         unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
           V term = grad_terms[j * T + t];
@@ -172,7 +172,7 @@ struct Phases {
           sums[t] += term * column;
           sum += term * queries[t];
         });
-        grad_embedding[c * extent_k + j] = sum;
+        grad_embedding[c * k + j] = sum;
       });
       unroll<T>([&](auto t) SASA_INLINE_LAMBDA { grad_query[t] = sums[t]; });
     }
@@ -186,7 +186,7 @@ template <class S>
 struct BlockFunctions {
   void (*logits)(const ForwardBlock<S>&);
   void (*exponentials)(Vector<S>*, const Vector<S>*, Vector<S>*);
-  void (*weighted_sum)(const Vector<S>*, const Vector<S>*, Extent, Columns, Vector<S>*);
+  void (*weighted_sum)(const Vector<S>*, const Vector<S>*, Layout, Columns, Vector<S>*);
   void (*backward[kBackwardPhases])(const BackwardBlock<S>&);
   void (*relative)(const Vector<S>*, const Vector<S>*, int, int, int, Vector<S>*);
   void (*relative_backward)(const Vector<S>*, const Vector<S>*, const Vector<S>*, int, int, int, Vector<S>*,

@@ -17,7 +17,7 @@ struct Tile {
 struct Shape {
   int lanes, heads, head_dim, height, width;
   int64_t planes;  // images x heads
-  int extent;      // k
+  int k;           // spatial extent
   int reach;       // k // 2
   int half;        // channels of a row or column embedding, 0 without position embeddings
   int channels;    // head_dim rounded up to kChunk
@@ -29,8 +29,8 @@ struct Shape {
 
   int row_vectors() const { return channels * pitch; }
   int band_begin(int band) const { return band * height / bands; }
-  int embedding_vectors() const { return 2 * half * extent; }
-  int ring_vectors() const { return extent * row_vectors(); }
+  int embedding_vectors() const { return 2 * half * k; }
+  int ring_vectors() const { return k * row_vectors(); }
   int64_t halo_vectors() const { return int64_t(8) * reach * row_vectors(); }
 
   Tile tile(int i) const {
@@ -50,8 +50,8 @@ struct Shape {
   template <class F>
   SASA_INLINE void each_column_block(F&& f) const {
     for (int i = 0; i < column_blocks; ++i) {
-      const int b = i * extent / column_blocks;
-      f(b, (i + 1) * extent / column_blocks - b);
+      const int b = i * k / column_blocks;
+      f(b, (i + 1) * k / column_blocks - b);
     }
   }
 };
@@ -67,8 +67,8 @@ Shape shape_of(const SasaProblem& p) {
   s.height = int(p.height);
   s.width = int(p.width);
   s.planes = p.batch * p.heads;
-  s.extent = int(p.spatial_extent);
-  s.reach = s.extent / 2;
+  s.k = int(p.spatial_extent);
+  s.reach = s.k / 2;
   s.half = p.embedding_heads > 0 ? s.head_dim / 2 : 0;
   s.channels = (s.head_dim + kChunk - 1) / kChunk * kChunk;
   s.pitch = s.width | 1;
@@ -78,7 +78,7 @@ Shape shape_of(const SasaProblem& p) {
   const int wanted_bands = s.groups > 0 ? (kTasksWanted + s.groups - 1) / s.groups : 1;
   s.bands = wanted_bands < most_bands ? wanted_bands : most_bands;
   if (s.bands < 1) s.bands = 1;
-  s.column_blocks = (s.extent + T::kBlockColumns - 1) / T::kBlockColumns;
+  s.column_blocks = (s.k + T::kBlockColumns - 1) / T::kBlockColumns;
   s.tiles = (s.width + T::kTileQueries - 1) / T::kTileQueries;
   s.content = p.key.data != nullptr;
   s.mask = p.mask_border != 0;

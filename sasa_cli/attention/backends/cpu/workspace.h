@@ -23,7 +23,7 @@ class Workspace {
  public:
   static int64_t vectors(const Shape& shape) { return Workspace(shape, nullptr).taken_; }
 
-  Workspace(const Shape& shape, V* memory) : terms_vectors_(shape.extent * kTileQueries), memory_(memory) {
+  Workspace(const Shape& shape, V* memory) : terms_vectors_(shape.k * kTileQueries), memory_(memory) {
     key = take(shape.ring_vectors());
     value = take(shape.ring_vectors());
     grad_key = take(shape.ring_vectors());
@@ -37,7 +37,7 @@ class Workspace {
     embedding = take(shape.embedding_vectors());
     terms_ = take(int64_t(kTileGroup) * 4 * terms_vectors_);
     const int64_t group_weights = int64_t(kTileGroup) * 2 * kBlockWeights;
-    const int64_t window_weights = int64_t(shape.extent) * terms_vectors_;
+    const int64_t window_weights = int64_t(shape.k) * terms_vectors_;
     weights_ = take(group_weights > window_weights ? group_weights : window_weights);
     highest = take(kTileQueries);
     sum = take(kTileQueries);
