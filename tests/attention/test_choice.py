@@ -59,8 +59,8 @@ def test_auto_says_why_the_compiled_kernel_was_passed_over() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
-@pytest.mark.parametrize(("side", "expected"), [(7, "sdpa"), (28, "sdpa"), (29, "triton"), (56, "triton")])
-def test_auto_takes_a_library_on_cuda(side: int, expected: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("side", "expected"), [(7, "triton"), (28, "triton"), (56, "triton")])
+def test_auto_takes_the_fused_kernel_on_cuda(side: int, expected: str, dtype: torch.dtype) -> None:
     choice = decide(problem(side, device="cuda", dtype=dtype), "auto", EVERYTHING)
     assert (choice.backend.name, choice.refused) == (expected, {})
 
@@ -73,8 +73,7 @@ def test_auto_takes_plain_torch_on_any_other_device(side: int, expected: str) ->
 def test_every_line_names_a_backend_and_gives_its_evidence() -> None:
     assert {line.backend for line in TABLE} == {backend.name for backend in BACKENDS}
     for line in TABLE:
-        assert line.evidence.startswith(("measured", "estimated")), line.backend
-    assert all(line.evidence.startswith("estimated") for line in TABLE if line.device == "cuda")
+        assert line.evidence.startswith("measured"), line.backend  # estimates had it that sdpa is the fastest on a GPU
 
 
 def backend_like(name: str, **changes: object) -> Backend:
@@ -110,5 +109,5 @@ def test_suitable_backends_come_in_the_order_of_the_table(monkeypatch: pytest.Mo
     monkeypatch.setattr(choice, "BACKENDS", tuple(EVERYTHING))
     assert choice.suitable_backends(problem(14)) == ["cpu", "dense", "shift"]
     assert choice.suitable_backends(problem(56)) == ["cpu", "shift"]
-    assert choice.suitable_backends(problem(14, device="cuda")) == ["sdpa", "triton", "halo", "dense", "shift"]
+    assert choice.suitable_backends(problem(14, device="cuda")) == ["triton", "sdpa", "halo", "dense", "shift"]
     assert choice.suitable_backends(problem(56, device="cuda")) == ["triton", "halo", "shift"]
