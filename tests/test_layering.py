@@ -1,6 +1,7 @@
 """Which room may import which: data flows from YAML to spec to model to training to record to report."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +89,21 @@ def test_the_top_level_is_what_a_reader_expects():
 def test_the_package_has_few_files_outside_its_rooms():
     top = {file.name for file in PACKAGE.glob("*.py")}
     assert top == {"__init__.py", "__main__.py", "errors.py", "spec.py", "kinds.py"}
+
+
+LONGEST_README = 40  # lines: a page
+
+
+@pytest.mark.parametrize(
+    "room", sorted({file.parent for file in PACKAGE.rglob("__init__.py")} - {PACKAGE}), ids=lambda room: room.name
+)
+def test_each_room_says_what_lives_in_it(room: Path):
+    if room.name == "fashion_mnist_mini":
+        return  # one file of images, described in `data`
+    readme = (room / "README.md").read_text()
+    assert readme.startswith("# ")
+    assert readme.count("\n") <= LONGEST_README
+    named = set(re.findall(r"`([\w/]+\.(?:py|h|cpp|yaml))`", readme))
+    root = PACKAGE.parent
+    missing = [n for n in named if not any((place / n).exists() for place in (room, PACKAGE, root, root / "tests"))]
+    assert missing == []

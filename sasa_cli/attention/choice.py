@@ -50,7 +50,7 @@ TABLE: tuple[Line, ...] = (
         "cpu",
         "cpu",
         _any,
-        "measured, 2 cores with AVX-512, float32, k = 7, batch 16 (results/published/bench): 14, 7, 4 and 2 ms at 56, 28, "
+        "measured, 2 cores with AVX-512, float32, k = 7, batch 16 (results/published/bench): 14, 7, 4, 2 ms at 56, 28, "
         "14 and 7 px, against 184, 110, 66 and 44 ms of shift, and 40 and 9 ms of dense at 14 and 7 px",
     ),
     Line(

@@ -15,7 +15,7 @@ from sasa_cli.errors import SpecError
 from sasa_cli.reporting.evidence.cells import HEADLINE
 from sasa_cli.reporting.evidence.material import Material, united
 from sasa_cli.reporting.evidence.results import read_results
-from sasa_cli.reporting.pages.compose import caveats
+from sasa_cli.reporting.pages.caveats import caveats
 from sasa_cli.reporting.report import FORMATS, build_report, check_report, report_files
 from sasa_cli.runs.files import make_folder, write_text
 from sasa_cli.runs.paths import ExperimentPaths

@@ -1,7 +1,6 @@
 """Under which conditions runs were trained: what is shown of them, and what keeps unlike runs out of one mean."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from sasa_cli.reporting.evidence.results import Run
@@ -22,8 +21,6 @@ ENVIRONMENT_FIELDS: dict[str, Callable[[Environment], str]] = {
     "code": lambda environment: (environment.code or "not recorded")[:16],
     "git commit": lambda environment: environment.git_commit or "none",
 }
-COMPARED_BY = ("device", "threads", "attention kernel", "sasa", "torch", "timm", "code")
-"""Fields that must agree before runs are compared without a warning; the data fingerprint must, too."""
 
 
 class Conditions(NamedTuple):
@@ -111,36 +108,3 @@ def environment_values(runs: Iterable[Run]) -> dict[str, dict[str, int]]:
             counts = fields.setdefault(field, {})
             counts[value] = counts.get(value, 0) + 1
     return fields
-
-
-def counted(values: Mapping[str, int]) -> str:
-    """`2.14.0 (1 run), 2.15.0 (14 runs)`; a value that all have stands alone."""
-    if len(values) == 1:
-        return next(iter(values))
-    return ", ".join(f"{value} ({count} run{'' if count == 1 else 's'})" for value, count in sorted(values.items()))
-
-
-def differences(runs: Iterable[Run]) -> list[str]:
-    """What differs between finished runs although their numbers depend on it, one sentence for each field."""
-    fields = environment_values(runs)
-    # Without fingerprints of the code, commits stand for it.
-    code = "git commit" if "not recorded" in fields.get("code", {}) else "code"
-    compared = {code if field == "code" else field for field in (*COMPARED_BY, "data fingerprint")}
-    return [
-        f"Runs differ in {field}: {counted(values)}."
-        for field, values in fields.items()
-        if field in compared and len(values) > 1
-    ]
-
-
-def fallbacks(runs: Iterable[Run]) -> list[str]:
-    """In how many finished runs attention fell back to a slower backend and why, one sentence for each reason."""
-    found: Counter[tuple[str, str]] = Counter()
-    for run in runs:
-        if run.status == "done" and run.record is not None and run.record.environment is not None:
-            found.update(run.record.environment.refused.items())
-    return [
-        f"In {count} run{'' if count == 1 else 's'} attention fell back to a slower backend, because {name!r} did not "
-        f"run there: {why}."
-        for (name, why), count in sorted(found.items())
-    ]

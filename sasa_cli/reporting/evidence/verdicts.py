@@ -13,15 +13,6 @@ Says = Literal["supported", "contradicted", "mixed", "not distinguishable", "not
 PairSays = Literal["for", "against", "open", "untested"]
 
 NO_PAIR = "no two cells with finished runs differ in this alone"
-RULE = (
-    "A pair speaks for or against a claim where its Holm-corrected p is below 0.05; p values are corrected over all "
-    "pairs of a claim, not over claims. Supported: at least one pair speaks for it and none against it; contradicted: "
-    "the reverse; mixed: both; not distinguishable: neither; not tested: no pair of cells with two shared seeds.",
-    "Better: two-sided paired t test of no difference. Equal within a margin: two one-sided t tests (TOST) against "
-    "it. At most so much less accurate: the lower of these alone, as being more accurate is no objection. Against "
-    "either of the latter: the difference lies beyond the margin, tested two-sided. A count that is not lower speaks "
-    "against its claim whatever the accuracy.",
-)
 
 
 @dataclass(frozen=True)

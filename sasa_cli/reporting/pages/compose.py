@@ -1,15 +1,15 @@
 """What a report says and in which order: from one or several experiments to a `Document`."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from sasa_cli.rendering.document import Block, Document, Figure, Note, Notes, Section
 from sasa_cli.rendering.numbers import whole
 from sasa_cli.rendering.table import Column, Filled, Link, Links, Table, assemble
 from sasa_cli.reporting.evidence.cells import Cell
-from sasa_cli.reporting.evidence.conditions import TITLES, differences, environment_values, fallbacks
+from sasa_cli.reporting.evidence.conditions import environment_values
 from sasa_cli.reporting.evidence.material import Material, Part
 from sasa_cli.reporting.evidence.results import Run
+from sasa_cli.reporting.pages.caveats import caveats
 from sasa_cli.reporting.pages.difference_tables import (
     Against,
     all_families,
@@ -68,29 +68,6 @@ def compose(material: Material, figures: Sequence[Figure]) -> Document:
     )
 
 
-def caveats(material: Material) -> list[str]:
-    """What makes the numbers incomplete or not quite comparable, one sentence each."""
-    runs = material.runs
-    waiting = Counter(run.status for run in runs if run.status != "done")
-    sentences = []
-    if waiting:
-        counts = ", ".join(f"{count} {state}" for state, count in sorted(waiting.items()))
-        sentences.append(f"{waiting.total()} of {len(runs)} runs have no final numbers: {counts}.")
-    sentences += [*_split(material.cells), *differences(runs), *fallbacks(runs)]
-    if material.outside:
-        sentences.append(
-            f"{len(material.outside)} runs belong to no cell of the plan and are listed apart; no mean includes them."
-        )
-    if material.doubled:
-        sentences.append(f"{material.doubled} runs stand in several experiments and count once.")
-    if material.deviating:
-        sentences.append(
-            f"{material.deviating} of them have another accuracy than the one that counts, with the same spec and "
-            "seed under the same conditions."
-        )
-    return sentences
-
-
 def tables_of(material: Material) -> dict[str, Table]:
     """Every table that has files of its own, by its name; the paper's numbers only where ours stand beside them."""
     cells = material.cells
@@ -112,19 +89,6 @@ def summaries_of(material: Material) -> tuple[Table | None, Table]:
     name = ", ".join(part.name for part in material.parts)
     cells = None if material.joint else summary_table(name, material.cells, caveats(material))
     return cells, verdict_summary(name, material.verdicts)
-
-
-def _split(cells: Sequence[Cell]) -> list[str]:
-    """Which specs were trained in more than one way."""
-    specs: dict[tuple[str, ...], list[str]] = {}
-    for cell in cells:
-        if cell.split_by:
-            specs.setdefault(cell.split_by, []).append(cell.label)
-    return [
-        f"Runs of the same spec were trained with another {' and '.join(getattr(TITLES, field) for field in fields)}. "
-        f"They are not averaged; each kind is a cell of its own: {', '.join(labels)}."
-        for fields, labels in specs.items()
-    ]
 
 
 def _caveats(material: Material) -> list[Block]:

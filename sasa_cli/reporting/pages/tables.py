@@ -19,9 +19,10 @@ from sasa_cli.rendering.table import (
     for_programs,
 )
 from sasa_cli.reporting.evidence.cells import HEADLINE, MEASURED, Axis, Cell, Score, has_ema, run_top1, value_text
-from sasa_cli.reporting.evidence.conditions import counted, environment_values
+from sasa_cli.reporting.evidence.conditions import environment_values
 from sasa_cli.reporting.evidence.results import Run
 from sasa_cli.reporting.evidence.statistics import clear_best, half_width_with_another
+from sasa_cli.reporting.pages.caveats import counted
 from sasa_cli.reporting.pages.intervals import interval, interval_names
 
 Where = tuple[Literal["val", "test"], Literal["last", "best"]]

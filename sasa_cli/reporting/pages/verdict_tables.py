@@ -7,9 +7,18 @@ from sasa_cli.rendering.document import Block, Note, Notes
 from sasa_cli.rendering.numbers import p_value, points, whole
 from sasa_cli.rendering.table import Column, Filled, Table, assemble, for_programs
 from sasa_cli.reporting.evidence.comparisons import Comparison
-from sasa_cli.reporting.evidence.verdicts import RULE, PairVerdict, Verdict
+from sasa_cli.reporting.evidence.verdicts import PairVerdict, Verdict
 from sasa_cli.reporting.pages.intervals import signed_interval
 
+RULE = (
+    "A pair speaks for or against a claim where its Holm-corrected p is below 0.05; p values are corrected over all "
+    "pairs of a claim, not over claims. Supported: at least one pair speaks for it and none against it; contradicted: "
+    "the reverse; mixed: both; not distinguishable: neither; not tested: no pair of cells with two shared seeds.",
+    "Better: two-sided paired t test of no difference. Equal within a margin: two one-sided t tests (TOST) against "
+    "it. At most so much less accurate: the lower of these alone, as being more accurate is no objection. Against "
+    "either of the latter: the difference lies beyond the margin, tested two-sided. A count that is not lower speaks "
+    "against its claim whatever the accuracy.",
+)
 VERDICTS_TITLE = "Claims in these runs: test top-1 (last epoch) in points, paired by seed"
 PAIRS_TITLE = "The pairs behind the verdicts: first minus second, test top-1 (last epoch) in points, paired by seed"
 

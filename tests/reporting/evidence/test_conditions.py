@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 
 from sasa_cli.reporting.evidence.cells import CONDITIONS, HEADLINE, axes_of, cells_of
-from sasa_cli.reporting.evidence.conditions import differences
 from sasa_cli.reporting.evidence.material import single
 from sasa_cli.reporting.evidence.results import read_results
 from sasa_cli.reporting.evidence.statistics import Measure
-from sasa_cli.reporting.pages.compose import caveats
+from sasa_cli.reporting.pages.caveats import caveats, differences
 from sasa_cli.reporting.pages.figures import figures_of
 from sasa_cli.reporting.pages.looks import by_colour_and_fill
 
