@@ -51,8 +51,8 @@ class Problem:
     device: str = "cpu"
 
     @property
-    def radius(self) -> int:
-        """R = k // 2, the largest offset from the centre of the window."""
+    def reach(self) -> int:
+        """k // 2, the largest offset from the centre of the window."""
         return self.spatial_extent // 2
 
     @property

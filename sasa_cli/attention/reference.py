@@ -42,8 +42,8 @@ def reference_local_attention(
         ``(B, N, D, H, W)``.
     """
     height, width = value.shape[-2:]
-    radius = spatial_extent // 2
-    frame = (radius, radius, radius, radius)
+    reach = spatial_extent // 2
+    frame = (reach, reach, reach, reach)
     padded_value = F.pad(value, frame)  # (B, N, D, H + 2R, W + 2R)
     padded_key = F.pad(key, frame) if key is not None else None
     inside = F.pad(value.new_ones(height, width), frame) > 0  # (H + 2R, W + 2R)

@@ -49,11 +49,11 @@ class _Tiling:
     def count(self) -> int:
         return self.down * self.across
 
-    def _frame(self, maps: Tensor, radius: int) -> Tensor:
-        """``(..., H, W)`` with ``radius`` zeros around the map and its spare queries."""
+    def _frame(self, maps: Tensor, reach: int) -> Tensor:
+        """``(..., H, W)`` with ``reach`` zeros around the map and its spare queries."""
         below = self.down * self.rows.queries - maps.shape[-2]
         right = self.across * self.columns.queries - maps.shape[-1]
-        return F.pad(maps, (radius, radius + right, radius, radius + below))
+        return F.pad(maps, (reach, reach + right, reach, reach + below))
 
     def queries(self, maps: Tensor) -> Tensor:
         """``(..., H, W)`` to ``(..., tiles, I, J)``."""

@@ -25,8 +25,8 @@ NEVER = -1e30  # finite, because log-sum-exp has no gradient where all is infini
 
 
 def _axes(problem: Problem) -> tuple[Side, Side]:
-    k, radius = problem.spatial_extent, problem.radius
-    return Side(problem.height, problem.height, radius, k), Side(problem.width, problem.width, radius, k)
+    k, reach = problem.spatial_extent, problem.reach
+    return Side(problem.height, problem.height, reach, k), Side(problem.width, problem.width, reach, k)
 
 
 def _outside(axis: Side, device: torch.device) -> Tensor:

@@ -27,11 +27,11 @@ class Plane:
 
     height: int
     width: int
-    radius: int
+    reach: int
 
     @property
     def pitch(self) -> int:
-        return self.width + 2 * self.radius
+        return self.width + 2 * self.reach
 
     @property
     def length(self) -> int:
@@ -39,7 +39,7 @@ class Plane:
 
     def offsets(self) -> Iterator[tuple[int, int, slice]]:
         """Window row a, window column b and the slice of a key plane that lies there."""
-        extent = 2 * self.radius + 1
+        extent = 2 * self.reach + 1
         for a in range(extent):
             for b in range(extent):
                 start = a * self.pitch + b
@@ -47,7 +47,7 @@ class Plane:
 
     def flatten(self, maps: Tensor) -> Tensor:
         """``(..., H, W)`` to query planes ``(..., H * P)``."""
-        return F.pad(maps, (0, 2 * self.radius)).flatten(-2)
+        return F.pad(maps, (0, 2 * self.reach)).flatten(-2)
 
     def crop(self, planes: Tensor) -> Tensor:
         """Query planes ``(..., H * P)`` back to ``(..., H, W)``."""
@@ -55,18 +55,18 @@ class Plane:
 
     def flatten_framed(self, maps: Tensor) -> Tensor:
         """``(..., H, W)`` to key planes ``(..., (H + 2R + 1) * P)``."""
-        r = self.radius
+        r = self.reach
         return F.pad(maps, (r, r, r, r + 1)).flatten(-2)
 
     def crop_framed(self, planes: Tensor) -> Tensor:
         """Key planes ``(..., (H + 2R + 1) * P)`` back to ``(..., H, W)``."""
-        r = self.radius
+        r = self.reach
         rows = planes.view(*planes.shape[:-1], -1, self.pitch)  # (..., H + 2R + 1, P)
         return rows[..., r : r + self.height, r : r + self.width]
 
 
 def _plane(problem: Problem) -> Plane:
-    return Plane(problem.height, problem.width, problem.radius)
+    return Plane(problem.height, problem.width, problem.reach)
 
 
 def _position_planes(problem: Problem, inputs: Inputs) -> tuple[Tensor, Tensor]:

@@ -43,13 +43,19 @@ class Launch:
 
     def compile(self, architecture: int) -> Any:
         """The kernel for these arguments, specialised as a launch does it: to ones, None and multiples of 16."""
-        signature: dict[str, str] = {}
-        constants: dict[tuple[int], Any] = {}
-        attributes: dict[tuple[int], list[Any]] = {}
+        signature: dict[str, Any] = {}
+        constants: dict[tuple[int, ...], Any] = {}
+        attributes: dict[tuple[int, ...], list[Any]] = {}
         given = dict(zip(self.kernel.arg_names, self.arguments, strict=False)) | self.constants
         for index, (name, parameter) in enumerate(zip(self.kernel.arg_names, self.kernel.params, strict=True)):
             argument = given.pop(name)
             special = not parameter.do_not_specialize
+            if isinstance(argument, tuple):
+                signature[name] = tuple("constexpr" if number == 1 else "i32" for number in argument)
+                constants |= {(index, place): 1 for place, number in enumerate(argument) if number == 1}
+                multiples = [place for place, number in enumerate(argument) if number != 1 and number % 16 == 0]
+                attributes |= {(index, place): [["tt.divisibility", 16]] for place in multiples}
+                continue
             if isinstance(argument, torch.Tensor):
                 signature[name] = f"*{TYPES[argument.dtype]}"
             elif name in self.constants or argument is None or (special and argument == 1):

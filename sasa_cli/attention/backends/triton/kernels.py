@@ -16,9 +16,12 @@ import triton.language as tl
 
 from sasa_cli.attention.backends.triton.tile import (
     bits_of_columns,
+    bits_of_row,
+    column_terms,
     embedding_pointers,
     map_pointers,
     place_tile,
+    read_place,
     scalar_pointers,
     store_partial,
     which_channels,
@@ -33,22 +36,21 @@ SIZES = ("heads", "height", "width")
 @triton.jit(do_not_specialize=SIZES)
 def forward(
     query, key, value, row_embedding, column_embedding, output, lse,
-    query_b, query_n, query_d, query_h, query_w, key_b, key_n, key_d, key_h, key_w,
-    value_b, value_n, value_d, value_h, value_w, output_b, output_n, output_d, output_h, output_w,
+    query_strides, key_strides, value_strides, output_strides,
     heads, height, width,
     D: tl.constexpr, WIDE: tl.constexpr, K: tl.constexpr, MASKED: tl.constexpr, SHARED: tl.constexpr,
     COMPUTE: tl.constexpr, ALIGNMENT: tl.constexpr, ALIGNMENT_OUT: tl.constexpr,
     GROUP: tl.constexpr, TILE_HEIGHT: tl.constexpr, TILE_WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Output and log-sum-exp. A window row at a time: its K logits, then one step of the online softmax."""
-    RADIUS: tl.constexpr = K // 2
+    REACH: tl.constexpr = K // 2
     image, _, head, y, x, own = place_tile(heads, height, width, GROUP, TILE_HEIGHT, TILE_WIDTH)
     channel = tl.arange(0, WIDE)
     filled = which_channels(channel, D)
-    at_query = map_pointers(query, image, head, y, x, channel, query_b, query_n, query_d, query_h, query_w, ALIGNMENT)
-    at_value = map_pointers(value, image, head, y, x, channel, value_b, value_n, value_d, value_h, value_w, ALIGNMENT)
+    at_query = map_pointers(query, image, head, y, x, channel, query_strides, ALIGNMENT)
+    at_value = map_pointers(value, image, head, y, x, channel, value_strides, ALIGNMENT)
     if key is not None:
-        at_key = map_pointers(key, image, head, y, x, channel, key_b, key_n, key_d, key_h, key_w, ALIGNMENT)
+        at_key = map_pointers(key, image, head, y, x, channel, key_strides, ALIGNMENT)
     q = tl.load(at_query, mask=filled, other=0.0).to(COMPUTE)
 
     first, second = (channel < D // 2)[None, :], (channel >= D // 2)[None, :] & filled
@@ -57,18 +59,14 @@ def forward(
         at_column = embedding_pointers(column_embedding, head, channel - D // 2, K, D // 2, SHARED)
     column_logits = ()
     if row_embedding is not None:
-        for b in tl.static_range(K):
-            r = tl.load(at_column + b, mask=second, other=0.0).to(COMPUTE)
-            column_logits = column_logits + (tl.sum(q * r, axis=1),)
+        column_logits = column_terms(q, at_column, second, K, COMPUTE)
 
     peak = tl.full([q.shape[0]], LOWEST, COMPUTE)
     total = tl.zeros([q.shape[0]], COMPUTE)
     mixture = tl.zeros(q.shape, COMPUTE)
-    key_row, key_column = tl.cast(key_h, tl.int64), tl.cast(key_w, tl.int64)
-    value_row, value_column = tl.cast(value_h, tl.int64), tl.cast(value_w, tl.int64)
     columns_inside = bits_of_columns(x, width, K)
     for a in range(K):
-        places_inside = tl.where((y + (a - RADIUS) >= 0) & (y + (a - RADIUS) < height), columns_inside, 0)
+        places_inside = bits_of_row(y, a - REACH, height, columns_inside)
         row_logit = tl.zeros([q.shape[0]], COMPUTE)
         if row_embedding is not None:
             row_logit = tl.sum(q * tl.load(at_row + a, mask=first, other=0.0).to(COMPUTE), axis=1)
@@ -81,8 +79,7 @@ def forward(
             if row_embedding is not None:
                 logit += column_logits[b]
             if key is not None:
-                step = tl.multiple_of((a - RADIUS) * key_row + (b - RADIUS) * key_column, ALIGNMENT)
-                k = tl.load(at_key + step, mask=filled & inside[:, None], other=0.0).to(COMPUTE)
+                k = read_place(at_key, key_strides, a - REACH, b - REACH, filled & inside[:, None], ALIGNMENT, COMPUTE)
                 logit += tl.sum(q * k, axis=1)
             if MASKED:
                 logit = tl.where(inside, logit, float("-inf"))
@@ -97,13 +94,10 @@ def forward(
             inside = (places_inside & (1 << b)) != 0
             weight = tl.exp(logits[b] - peak)
             total += weight
-            step = tl.multiple_of((a - RADIUS) * value_row + (b - RADIUS) * value_column, ALIGNMENT)
-            v = tl.load(at_value + step, mask=filled & inside[:, None], other=0.0).to(COMPUTE)
+            v = read_place(at_value, value_strides, a - REACH, b - REACH, filled & inside[:, None], ALIGNMENT, COMPUTE)
             mixture += weight[:, None] * v
 
-    at_output = map_pointers(
-        output, image, head, y, x, channel, output_b, output_n, output_d, output_h, output_w, ALIGNMENT_OUT
-    )
+    at_output = map_pointers(output, image, head, y, x, channel, output_strides, ALIGNMENT_OUT)
     tl.store(at_output, (mixture / total[:, None]).to(output.dtype.element_ty), mask=filled & own[:, None])
     tl.store(scalar_pointers(lse, image, heads, head, height, y, width, x), peak + tl.log(total), mask=own)
 
@@ -111,27 +105,23 @@ def forward(
 @triton.jit(do_not_specialize=SIZES)
 def backward_query(
     query, key, value, row_embedding, column_embedding, output, lse, grad_output, grad_query, partials, delta,
-    query_b, query_n, query_d, query_h, query_w, key_b, key_n, key_d, key_h, key_w,
-    value_b, value_n, value_d, value_h, value_w, output_b, output_n, output_d, output_h, output_w,
-    grad_b, grad_n, grad_d, grad_h, grad_w, grad_query_b, grad_query_n, grad_query_d, grad_query_h, grad_query_w,
+    query_strides, key_strides, value_strides, output_strides, grad_strides, grad_query_strides,
     heads, height, width,
     D: tl.constexpr, WIDE: tl.constexpr, K: tl.constexpr, MASKED: tl.constexpr, SHARED: tl.constexpr,
     COMPUTE: tl.constexpr, ALIGNMENT: tl.constexpr, ALIGNMENT_OUT: tl.constexpr,
     GROUP: tl.constexpr, TILE_HEIGHT: tl.constexpr, TILE_WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Gradient of the query, and this tile's part of those of the embeddings; stores delta = sum(output * grad)."""
-    RADIUS: tl.constexpr = K // 2
+    REACH: tl.constexpr = K // 2
     image, part, head, y, x, own = place_tile(heads, height, width, GROUP, TILE_HEIGHT, TILE_WIDTH)
     channel = tl.arange(0, WIDE)
     filled = which_channels(channel, D)
-    at_query = map_pointers(query, image, head, y, x, channel, query_b, query_n, query_d, query_h, query_w, ALIGNMENT)
-    at_value = map_pointers(value, image, head, y, x, channel, value_b, value_n, value_d, value_h, value_w, ALIGNMENT)
-    at_grad = map_pointers(grad_output, image, head, y, x, channel, grad_b, grad_n, grad_d, grad_h, grad_w, ALIGNMENT)
-    at_output = map_pointers(
-        output, image, head, y, x, channel, output_b, output_n, output_d, output_h, output_w, ALIGNMENT
-    )
+    at_query = map_pointers(query, image, head, y, x, channel, query_strides, ALIGNMENT)
+    at_value = map_pointers(value, image, head, y, x, channel, value_strides, ALIGNMENT)
+    at_grad = map_pointers(grad_output, image, head, y, x, channel, grad_strides, ALIGNMENT)
+    at_output = map_pointers(output, image, head, y, x, channel, output_strides, ALIGNMENT)
     if key is not None:
-        at_key = map_pointers(key, image, head, y, x, channel, key_b, key_n, key_d, key_h, key_w, ALIGNMENT)
+        at_key = map_pointers(key, image, head, y, x, channel, key_strides, ALIGNMENT)
     q = tl.load(at_query, mask=filled, other=0.0).to(COMPUTE)
     grad = tl.load(at_grad, mask=filled, other=0.0).to(COMPUTE)
     mean = tl.sum(grad * tl.load(at_output, mask=filled, other=0.0).to(COMPUTE), axis=1)
@@ -145,19 +135,16 @@ def backward_query(
     column_logits = ()
     grad_columns = ()
     if row_embedding is not None:
-        for b in tl.static_range(K):
-            r = tl.load(at_column + b, mask=second, other=0.0).to(COMPUTE)
-            column_logits = column_logits + (tl.sum(q * r, axis=1),)
+        column_logits = column_terms(q, at_column, second, K, COMPUTE)
+        for _ in tl.static_range(K):
             grad_columns = grad_columns + (tl.zeros([q.shape[0]], COMPUTE),)
 
     group_head = tl.program_id(0) // (tl.cdiv(width, TILE_WIDTH) * tl.cdiv(height, TILE_HEIGHT))
     group_head = group_head % tl.cdiv(heads, GROUP) * GROUP + tl.arange(0, GROUP)
     grad_q = tl.zeros(q.shape, COMPUTE)
-    key_row, key_column = tl.cast(key_h, tl.int64), tl.cast(key_w, tl.int64)
-    value_row, value_column = tl.cast(value_h, tl.int64), tl.cast(value_w, tl.int64)
     columns_inside = bits_of_columns(x, width, K)
     for a in range(K):
-        places_inside = tl.where((y + (a - RADIUS) >= 0) & (y + (a - RADIUS) < height), columns_inside, 0)
+        places_inside = bits_of_row(y, a - REACH, height, columns_inside)
         row_logit = -log_total
         if row_embedding is not None:
             r = tl.load(at_row + a, mask=first, other=0.0).to(COMPUTE)
@@ -170,13 +157,11 @@ def backward_query(
             if row_embedding is not None:
                 logit += column_logits[b]
             if key is not None:
-                step = tl.multiple_of((a - RADIUS) * key_row + (b - RADIUS) * key_column, ALIGNMENT)
-                k = tl.load(at_key + step, mask=filled & inside[:, None], other=0.0).to(COMPUTE)
+                k = read_place(at_key, key_strides, a - REACH, b - REACH, filled & inside[:, None], ALIGNMENT, COMPUTE)
                 logit += tl.sum(q * k, axis=1)
             if MASKED:
                 logit = tl.where(inside, logit, float("-inf"))
-            step = tl.multiple_of((a - RADIUS) * value_row + (b - RADIUS) * value_column, ALIGNMENT)
-            v = tl.load(at_value + step, mask=filled & inside[:, None], other=0.0).to(COMPUTE)
+            v = read_place(at_value, value_strides, a - REACH, b - REACH, filled & inside[:, None], ALIGNMENT, COMPUTE)
             grad_logit = tl.exp(logit) * (tl.sum(grad * v, axis=1) - mean)
             if key is not None:
                 grad_q += grad_logit[:, None] * k
@@ -196,7 +181,7 @@ def backward_query(
             store_partial(partials, part, b, group_head, heads, channel, grad_columns[b][:, None] * q, False, D, K)
     at_grad_query = map_pointers(
         grad_query, image, head, y, x, channel,
-        grad_query_b, grad_query_n, grad_query_d, grad_query_h, grad_query_w, ALIGNMENT_OUT,
+        grad_query_strides, ALIGNMENT_OUT,
     )  # fmt: skip
     tl.store(at_grad_query, grad_q.to(grad_query.dtype.element_ty), mask=filled & own[:, None])
 
@@ -204,23 +189,20 @@ def backward_query(
 @triton.jit(do_not_specialize=SIZES)
 def backward_key_value(
     query, key, value, row_embedding, column_embedding, lse, grad_output, delta, grad_key, grad_value,
-    query_b, query_n, query_d, query_h, query_w, key_b, key_n, key_d, key_h, key_w,
-    value_b, value_n, value_d, value_h, value_w, grad_b, grad_n, grad_d, grad_h, grad_w,
-    grad_key_b, grad_key_n, grad_key_d, grad_key_h, grad_key_w,
-    grad_value_b, grad_value_n, grad_value_d, grad_value_h, grad_value_w,
+    query_strides, key_strides, value_strides, grad_strides, grad_key_strides, grad_value_strides,
     heads, height, width,
     D: tl.constexpr, WIDE: tl.constexpr, K: tl.constexpr, SHARED: tl.constexpr,
     COMPUTE: tl.constexpr, ALIGNMENT: tl.constexpr, ALIGNMENT_OUT: tl.constexpr,
     GROUP: tl.constexpr, TILE_HEIGHT: tl.constexpr, TILE_WIDTH: tl.constexpr,
 ):  # fmt: skip
     """Gradients of key and value. A key at (y, x) has place (a, b) in the window of (y - a + R, x - b + R)."""
-    RADIUS: tl.constexpr = K // 2
+    REACH: tl.constexpr = K // 2
     image, _, head, y, x, own = place_tile(heads, height, width, GROUP, TILE_HEIGHT, TILE_WIDTH)
     channel = tl.arange(0, WIDE)
     filled = which_channels(channel, D)
-    at_query = map_pointers(query, image, head, y, x, channel, query_b, query_n, query_d, query_h, query_w, ALIGNMENT)
-    at_value = map_pointers(value, image, head, y, x, channel, value_b, value_n, value_d, value_h, value_w, ALIGNMENT)
-    at_grad = map_pointers(grad_output, image, head, y, x, channel, grad_b, grad_n, grad_d, grad_h, grad_w, ALIGNMENT)
+    at_query = map_pointers(query, image, head, y, x, channel, query_strides, ALIGNMENT)
+    at_value = map_pointers(value, image, head, y, x, channel, value_strides, ALIGNMENT)
+    at_grad = map_pointers(grad_output, image, head, y, x, channel, grad_strides, ALIGNMENT)
     at_lse = scalar_pointers(lse, image, heads, head, height, y, width, x)
     at_delta = scalar_pointers(delta, image, heads, head, height, y, width, x)
     v = tl.load(at_value, mask=filled, other=0.0).to(COMPUTE)
@@ -228,35 +210,31 @@ def backward_key_value(
     k = tl.zeros(v.shape, COMPUTE)
     grad_k = tl.zeros(v.shape, COMPUTE)
     if key is not None:
-        at_key = map_pointers(key, image, head, y, x, channel, key_b, key_n, key_d, key_h, key_w, ALIGNMENT)
+        at_key = map_pointers(key, image, head, y, x, channel, key_strides, ALIGNMENT)
         k = tl.load(at_key, mask=filled, other=0.0).to(COMPUTE)
 
     first, second = (channel < D // 2)[None, :], (channel >= D // 2)[None, :] & filled
     if row_embedding is not None:
         at_row = embedding_pointers(row_embedding, head, channel, K, D // 2, SHARED)
         at_column = embedding_pointers(column_embedding, head, channel - D // 2, K, D // 2, SHARED)
-    query_row, query_column = tl.cast(query_h, tl.int64), tl.cast(query_w, tl.int64)
-    grad_row, grad_column = tl.cast(grad_h, tl.int64), tl.cast(grad_w, tl.int64)
     for a in range(K):
-        inside_row = (y - (a - RADIUS) >= 0) & (y - (a - RADIUS) < height)
+        inside_row = (y - (a - REACH) >= 0) & (y - (a - REACH) < height)
         k_and_row = k
         if row_embedding is not None:
             k_and_row += tl.load(at_row + a, mask=first, other=0.0).to(COMPUTE)
         for b in range(K):
-            inside = inside_row & (x - (b - RADIUS) >= 0) & (x - (b - RADIUS) < width)
+            inside = inside_row & (x - (b - REACH) >= 0) & (x - (b - REACH) < width)
             read = filled & inside[:, None]
             k_and_r = k_and_row
             if row_embedding is not None:
                 k_and_r += tl.load(at_column + b, mask=second, other=0.0).to(COMPUTE)
-            pixel = (a - RADIUS) * width + (b - RADIUS)
+            pixel = (a - REACH) * width + (b - REACH)
             logit = -tl.load(at_lse - pixel, mask=inside, other=float("inf"))
             if key is not None or row_embedding is not None:
-                step = tl.multiple_of((a - RADIUS) * query_row + (b - RADIUS) * query_column, ALIGNMENT)
-                q = tl.load(at_query - step, mask=read, other=0.0).to(COMPUTE)
+                q = read_place(at_query, query_strides, REACH - a, REACH - b, read, ALIGNMENT, COMPUTE)
                 logit += tl.sum(q * k_and_r, axis=1)
             weight = tl.exp(logit)
-            step = tl.multiple_of((a - RADIUS) * grad_row + (b - RADIUS) * grad_column, ALIGNMENT)
-            grad = tl.load(at_grad - step, mask=read, other=0.0).to(COMPUTE)
+            grad = read_place(at_grad, grad_strides, REACH - a, REACH - b, read, ALIGNMENT, COMPUTE)
             grad_v += weight[:, None] * grad
             if key is not None:
                 mean = tl.load(at_delta - pixel, mask=inside, other=0.0)
@@ -265,12 +243,12 @@ def backward_key_value(
 
     at_grad_value = map_pointers(
         grad_value, image, head, y, x, channel,
-        grad_value_b, grad_value_n, grad_value_d, grad_value_h, grad_value_w, ALIGNMENT_OUT,
+        grad_value_strides, ALIGNMENT_OUT,
     )  # fmt: skip
     tl.store(at_grad_value, grad_v.to(grad_value.dtype.element_ty), mask=filled & own[:, None])
     if key is not None:
         at_grad_key = map_pointers(
             grad_key, image, head, y, x, channel,
-            grad_key_b, grad_key_n, grad_key_d, grad_key_h, grad_key_w, ALIGNMENT_OUT,
+            grad_key_strides, ALIGNMENT_OUT,
         )  # fmt: skip
         tl.store(at_grad_key, grad_k.to(grad_key.dtype.element_ty), mask=filled & own[:, None])

@@ -1,4 +1,4 @@
-"""Backend ``triton``: fused kernels for GPUs, written in Triton; see `triton_programs`.
+"""Backend ``triton``: fused kernels for GPUs, written in Triton; see `kernels`.
 
 They read channels-last maps where they lie, and write results in any memory order. Maps in which the channels of a
 pixel lie apart are copied first: that is one pass over them, where the kernels make k * k. Memory beyond that, inputs
@@ -60,7 +60,7 @@ def choose_tile(problem: Problem) -> Tile:
 #   backward_key_value        113-128  99-121   96-121    72-80              72   64-72    64-72     48-56
 # k = 13, 15 and 17 lie in between. Of k = 13 to 19 every D, dtype and border was compiled, and nothing spilled.
 def register_limit(kernel: str, problem: Problem) -> int | None:
-    """Most registers of a thread in a kernel of `triton_programs`, None for what the assembler chooses.
+    """Most registers of a thread in a kernel of `kernels`, None for what the assembler chooses.
 
     Left to itself it spills one to four here and there, to fit one more program on a multiprocessor.
     """
@@ -89,7 +89,7 @@ class _Launch:
         tile = choose_tile(problem)
         self.tiles = problem.batch * _tiles(problem, tile.height, tile.width)
         self.grid = (self.tiles * -(-problem.heads // tile.heads),)
-        strides = (stride for tensor in (*read, *written) for stride in tensor.stride())
+        strides = (tensor.stride() for tensor in (*read, *written))
         self.numbers = (*strides, problem.heads, problem.height, problem.width)
         self.constants: dict[str, Any] = {
             "D": problem.head_dim,

@@ -1,4 +1,4 @@
-"""What the kernels of `triton_programs` share: the tile of a program, and pointers into the tensors."""
+"""What the kernels of `kernels` share: the tile of a program, and pointers into the tensors."""
 
 import triton
 import triton.language as tl
@@ -27,10 +27,11 @@ def place_tile(heads, height, width, GROUP: tl.constexpr, TILE_HEIGHT: tl.conste
 
 
 @triton.jit
-def map_pointers(base, image, head, y, x, channel, sb, sn, sd, sh, sw, ALIGNMENT: tl.constexpr):
+def map_pointers(base, image, head, y, x, channel, strides, ALIGNMENT: tl.constexpr):
     """Pointers ``(rows, WIDE)`` into ``(B, N, D, H, W)``; ALIGNMENT divides all strides but that of the channels."""
-    pixel = image.to(tl.int64) * sb + head.to(tl.int64) * sn + y.to(tl.int64) * sh + x.to(tl.int64) * sw
-    return base + tl.multiple_of(pixel, ALIGNMENT)[:, None] + channel.to(tl.int64)[None, :] * sd
+    plane = image.to(tl.int64) * strides[0] + head.to(tl.int64) * strides[1]
+    pixel = plane + y.to(tl.int64) * strides[3] + x.to(tl.int64) * strides[4]
+    return base + tl.multiple_of(pixel, ALIGNMENT)[:, None] + channel.to(tl.int64)[None, :] * strides[2]
 
 
 @triton.jit
@@ -39,6 +40,29 @@ def bits_of_columns(x, width, K: tl.constexpr):
     first = tl.maximum(K // 2 - x, 0)
     end = tl.minimum(width + K // 2 - x, K)
     return (1 << end) - (1 << first)
+
+
+@triton.jit
+def bits_of_row(y, down, height, columns_inside):
+    """The bits of `bits_of_columns` for the window row `down` rows below the query's; none where it lies outside."""
+    return tl.where((y + down >= 0) & (y + down < height), columns_inside, 0)
+
+
+@triton.jit
+def read_place(at, strides, down, right, mask, ALIGNMENT: tl.constexpr, COMPUTE: tl.constexpr):
+    """``(rows, WIDE)`` of the places `down` and `right` of those that `at` points to, zero outside the mask."""
+    step = tl.multiple_of(down * tl.cast(strides[3], tl.int64) + right * tl.cast(strides[4], tl.int64), ALIGNMENT)
+    return tl.load(at + step, mask=mask, other=0.0).to(COMPUTE)
+
+
+@triton.jit
+def column_terms(q, at_column, second, K: tl.constexpr, COMPUTE: tl.constexpr):
+    """q2 . column[b] for each column b of the window: a tuple of ``(rows,)``, which stays in registers."""
+    terms = ()
+    for b in tl.static_range(K):
+        r = tl.load(at_column + b, mask=second, other=0.0).to(COMPUTE)
+        terms = terms + (tl.sum(q * r, axis=1),)
+    return terms
 
 
 @triton.jit
