@@ -31,7 +31,7 @@ DEPTHS: dict[str, tuple[int, int, int, int]] = {
 STEM_SETTINGS = ("position", "content", "embedding")
 # Settings that joined after the first runs, and what those runs did: with that value they stay out of a run's hash,
 # so that earlier runs keep their names.
-EARLIER_VALUES = {("model", "attention", "pool"): "after"}
+EARLIER_VALUES = {("model", "attention", "pool"): "after", ("recipe", "threads"): None}
 
 
 def _tuple_from_list(value: Any) -> Any:
@@ -287,6 +287,9 @@ class Recipe(Section):
     compile: bool = False
     workers: Annotated[int, Field(ge=0)] = 0
     """Loader processes; has no effect on the numbers."""
+    threads: PositiveInt | None = None
+    """Of torch on the CPU: another number sums in another order, and a trained network ends elsewhere. Absent: a sweep
+    gives all of its runs the same number."""
 
     @model_validator(mode="after")
     def _durations(self) -> Self:

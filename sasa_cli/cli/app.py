@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -97,7 +98,8 @@ def train(
     loaded = load_experiment(experiment, assignments or ())
     spec = base_run(loaded, seed)
     plan = make_plan(loaded, [spec])
-    paths = ExperimentPaths(out / spec.experiment).run(spec.run_id)
+    experiment_paths = ExperimentPaths(out / spec.experiment)
+    paths = experiment_paths.run(spec.run_id)
     console = _console(silent=quiet or as_json)
     state = state_of(paths)
     console.print(sweep_table(plan.runs, [state]))
@@ -106,10 +108,12 @@ def train(
         if as_json:
             _print_json(run_payload(plan.runs[0], state))
         return
+    from sasa_cli.launchers.threads import planned_threads
     from sasa_cli.training.run import RunOptions, train_run
 
     with TrainDisplay(console) as display:
-        run_options = RunOptions(device=device, resume=resume, data_dir=data_dir)
+        threads = planned_threads(experiment_paths)
+        run_options = RunOptions(device=device, resume=resume, data_dir=data_dir, threads=threads)
         record = train_run(spec, paths, run_options, display.step)
     console.print(sweep_table(plan.runs, [state_of(paths)]))
     console.print(f"{attention_line(record)}\nrun folder: {paths.folder}", highlight=False)
@@ -143,12 +147,13 @@ def sweep(
     from sasa_cli.launchers.interface import LaunchOptions
     from sasa_cli.launchers.planning import make_plan, run_payload
     from sasa_cli.launchers.remaining import remaining, require_all_done, states_of
+    from sasa_cli.launchers.threads import threads_of_sweep
     from sasa_cli.runs.files import make_folder
     from sasa_cli.runs.paths import ExperimentPaths
     from sasa_cli.runs.plan import write_plan
 
     cluster = {str(key[0]): value for key, value in map(parse_assignment, launcher_options or ())}
-    launch_options = LaunchOptions(_jobs(jobs), device, data_dir, fail_fast, cluster)
+    launch_options = LaunchOptions(_jobs(jobs), device, data_dir, fail_fast, cluster=cluster)
     loaded = load_experiment(experiment, assignments or ())
     specs = expand_sweep(loaded)
     plan = make_plan(loaded, specs)
@@ -162,14 +167,17 @@ def sweep(
         for note in without_effect(loaded, specs):
             console.print(f"note: {note}", highlight=False)
     if not (dry_run or status):
+        found = find_launcher(launcher)
+        threads = threads_of_sweep(results, states, found.threads(launch_options, len(specs)))
+        launch_options = replace(launch_options, threads=threads)
         make_folder(results.runs)
-        write_plan(results, plan)
+        write_plan(results, plan.model_copy(update={"threads": threads}))
         todo = remaining(specs, states, retry_failed=retry_failed)
         console.print(f"{tally(states)}; to train: {len(todo)}", highlight=False)
         display = SweepDisplay(console, plan.runs, results, len(todo))
         if todo:
             with display:
-                find_launcher(launcher)(todo, results, launch_options, display)
+                found.launch(todo, results, launch_options, display)
         states = states_of(run_ids, results)
         console.print(f"{tally(states)}; report: sasa report {results.folder}", highlight=False)
     if as_json:

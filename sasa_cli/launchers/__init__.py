@@ -2,17 +2,17 @@
 
 import importlib
 
-from sasa_cli.launchers.interface import Launch
+from sasa_cli.launchers.interface import Launcher
 
 LAUNCHERS = {
-    "local": "sasa_cli.launchers.local:launch_local",
-    "ray": "sasa_cli.launchers.ray:launch_ray",
-    "slurm": "sasa_cli.launchers.slurm:launch_slurm",
+    "local": "sasa_cli.launchers.local:LOCAL",
+    "ray": "sasa_cli.launchers.ray:RAY",
+    "slurm": "sasa_cli.launchers.slurm:SLURM",
 }
 
 
-def find_launcher(name: str) -> Launch:
+def find_launcher(name: str) -> Launcher:
     """The launcher of that name, loaded only now: most users have neither Ray nor Slurm."""
-    module, function = LAUNCHERS[name].split(":")
-    launch: Launch = getattr(importlib.import_module(module), function)
-    return launch
+    module, launcher = LAUNCHERS[name].split(":")
+    found: Launcher = getattr(importlib.import_module(module), launcher)
+    return found

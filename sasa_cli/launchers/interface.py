@@ -22,6 +22,8 @@ class LaunchOptions:
     device: DeviceName = "auto"
     data_dir: Path | None = None
     fail_fast: bool = False
+    threads: int | None = None
+    """Of torch in each run on the CPU, the same in all of a sweep; None: as the launcher has to give."""
     cluster: dict[str, Any] = field(default_factory=dict)
     """What the cluster is asked for each run, in the words of the launcher."""
 
@@ -36,4 +38,11 @@ class Observer(Protocol):
     def tick(self) -> None: ...
 
 
-Launch = Callable[[Sequence[RunSpec], ExperimentPaths, LaunchOptions, Observer], None]
+@dataclass(frozen=True)
+class Launcher:
+    """One place where runs can go."""
+
+    launch: Callable[[Sequence[RunSpec], ExperimentPaths, LaunchOptions, Observer], None]
+    """Trains the runs that are given."""
+    threads: Callable[[LaunchOptions, int], int]
+    """How many threads it has for each run of a sweep of so many."""

@@ -87,7 +87,7 @@ def ended_state(paths: RunPaths, refusal: Refusal | None, death: str | None) -> 
     message = refusal.message if refusal else death
     if state.status not in ("missing", "interrupted") or message is None:
         return state
-    if state.record is not None:
+    if state.record is not None and death:  # a refusal leaves what an earlier attempt came to as it is
         failure = Failure(kind="RunError", message=message, traceback="", epoch=state.record.epochs_done)
         write_record(paths, state.record.model_copy(update={"status": "failed", "error": failure}))
     return RunState("failed", state.record, message)

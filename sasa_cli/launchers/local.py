@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 
 from sasa_cli.errors import EXIT_INTERRUPTED, RunError, SasaError
 from sasa_cli.launchers.cores import available_cores
-from sasa_cli.launchers.interface import REFRESH_SECONDS, LaunchOptions, Observer
+from sasa_cli.launchers.interface import REFRESH_SECONDS, Launcher, LaunchOptions, Observer
 from sasa_cli.launchers.job import Job, Refusal, ended_state
 from sasa_cli.launchers.preflight import Machine, check_everywhere, check_here
 from sasa_cli.runs.paths import ExperimentPaths
@@ -57,7 +57,7 @@ def launch_local(
     """
     context = fork_server()
     machine = in_torch_process(context, _looked_at, specs, options)
-    free = _slots(machine, options.jobs, len(specs))
+    free = _slots(machine, options, specs)
     waiting = list(reversed(specs))
     workers: dict[int, _Worker] = {}
     try:
@@ -134,14 +134,22 @@ def _looked_at_elsewhere(specs: Sequence[RunSpec], options: LaunchOptions) -> No
     check_everywhere(specs, options.data_dir)
 
 
-def _slots(machine: Machine, jobs: int | None, runs: int) -> list[_Slot]:
-    """The machine divided between `jobs` runs."""
+def _threads(options: LaunchOptions, runs: int) -> int:
+    """The cores divided between the runs that train at a time, were the whole sweep still to be trained."""
     cores = available_cores()
+    return max(1, cores // min(options.jobs or cores, runs))
+
+
+def _slots(machine: Machine, options: LaunchOptions, specs: Sequence[RunSpec]) -> list[_Slot]:
+    """The machine divided between `options.jobs` runs."""
+    cores, runs = available_cores(), len(specs)
     if machine.device != "cpu":
-        count = min(jobs or machine.count, runs)
+        count = min(options.jobs or machine.count, runs)
         return [_Slot(max(1, cores // count), index % machine.count) for index in range(count)]
-    count = min(jobs or cores, runs)
-    return [_Slot(max(1, cores // count), None) for _ in range(count)]
+    threads = options.threads or _threads(options, runs)
+    most = max(spec.recipe.threads or threads for spec in specs)
+    count = min(options.jobs or max(1, cores // most), runs)
+    return [_Slot(threads, None) for _ in range(count)]
 
 
 def _start(
@@ -196,3 +204,6 @@ def _stop(workers: dict[int, _Worker]) -> None:
         worker.process.terminate()
     for worker in workers.values():
         worker.process.join()
+
+
+LOCAL = Launcher(launch_local, _threads)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sasa_cli.errors import SpecError
-from sasa_cli.launchers.interface import REFRESH_SECONDS, LaunchOptions, Observer
+from sasa_cli.launchers.interface import REFRESH_SECONDS, Launcher, LaunchOptions, Observer
 from sasa_cli.launchers.job import Job, ended_state
 from sasa_cli.launchers.local import check_before_sending
 from sasa_cli.runs.paths import ExperimentPaths
@@ -30,7 +30,7 @@ def launch_ray(specs: Sequence[RunSpec], results: ExperimentPaths, options: Laun
     ray.init(include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
     gpus = 1 if options.device != "cpu" and ray.cluster_resources().get("GPU") else 0
     request = {"num_cpus": 1, "num_gpus": gpus, "max_retries": 0, **options.cluster}
-    threads = max(1, int(request["num_cpus"]))
+    threads = options.threads or _threads(options, len(specs))
     task = ray.remote(**request)(_work)
     waiting = list(reversed(specs))
     running: dict[Any, Job] = {}
@@ -52,6 +52,10 @@ def launch_ray(specs: Sequence[RunSpec], results: ExperimentPaths, options: Laun
     finally:
         _cancel(ray, running)
         ray.shutdown()
+
+
+def _threads(options: LaunchOptions, runs: int) -> int:
+    return max(1, int(options.cluster.get("num_cpus", 1)))
 
 
 def _ray() -> Any:
@@ -80,3 +84,6 @@ def _cancel(ray: Any, running: dict[Any, Job]) -> None:
     if running:
         ray.wait(list(running), num_returns=len(running), timeout=30)
     running.clear()
+
+
+RAY = Launcher(launch_ray, _threads)

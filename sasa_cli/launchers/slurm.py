@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sasa_cli.errors import SpecError
-from sasa_cli.launchers.interface import LaunchOptions, Observer
+from sasa_cli.launchers.interface import Launcher, LaunchOptions, Observer
 from sasa_cli.launchers.job import Job, ended_state
 from sasa_cli.launchers.local import check_before_sending
 from sasa_cli.runs.paths import ExperimentPaths
@@ -46,7 +46,8 @@ def launch_slurm(
     if options.jobs is not None:
         parameters["slurm_array_parallelism"] = options.jobs
     executor.update_parameters(name=f"sasa-{specs[0].experiment}", **parameters)
-    jobs = [RequeuedJob.elsewhere(spec, results, options, int(parameters["cpus_per_task"])) for spec in specs]
+    threads = options.threads or _threads(options, len(specs))
+    jobs = [RequeuedJob.elsewhere(spec, results, options, threads) for spec in specs]
     with executor.batch():
         submitted = [executor.submit(job) for job in jobs]
     for job in jobs:
@@ -62,6 +63,10 @@ def launch_slurm(
                     other.cancel()
         observer.tick()
         time.sleep(POLL_SECONDS if open_jobs else 0)
+
+
+def _threads(options: LaunchOptions, runs: int) -> int:
+    return int((DEFAULTS | options.cluster)["cpus_per_task"])
 
 
 def _executor(results: ExperimentPaths) -> Any:
@@ -81,3 +86,6 @@ def _state(submission: Any, job: Job) -> RunState:
         return ended_state(job.paths, submission.result(), None)
     except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError) as error:
         return ended_state(job.paths, None, f"Slurm job {submission.job_id} died: {error}".splitlines()[0])
+
+
+SLURM = Launcher(launch_slurm, _threads)

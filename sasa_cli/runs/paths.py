@@ -31,6 +31,11 @@ class RunPaths:
         return self.folder / "best.pt"
 
     @property
+    def next_best(self) -> Path:
+        """Becomes `best` as soon as a checkpoint says that it is."""
+        return self.folder / "best.next.pt"
+
+    @property
     def log(self) -> Path:
         return self.folder / "log.txt"
 

@@ -34,6 +34,8 @@ class Plan(Stored):
     description: str
     axes: list[PlannedAxis]
     runs: list[PlannedRun]
+    threads: int | None = None
+    """Of torch in every run whose recipe leaves them open; None in earlier plans."""
 
 
 def write_plan(paths: ExperimentPaths, plan: Plan) -> None:

@@ -94,6 +94,17 @@ class Environment(Stored):
     refused: dict[str, str] = {}
     """Attention backends that are preferred to the chosen ones for some layer, and why they did not run."""
 
+    def differences(self, other: "Environment") -> list[str]:
+        """The fields in which `other` may have given other numbers: `torch 2.11.0 instead of 2.10.0`."""
+        names = [name for name in DECISIVE if getattr(self, name) != getattr(other, name)]
+        if self.device != "cpu" and "threads" in names:
+            names.remove("threads")
+        return [f"{name} {getattr(other, name)} instead of {getattr(self, name)}" for name in names]
+
+
+DECISIVE = ("device", "device_name", "threads", "dtype", "sasa", "torch", "timm", "code", "kernel", "backends")
+"""What of an environment may change numbers; threads do so on the CPU alone."""
+
 
 class DataFingerprint(Stored):
     """Which images: two runs may be compared when these are equal."""
@@ -105,6 +116,23 @@ class DataFingerprint(Stored):
     val: int
     test: int
     classes: int
+
+
+class Sitting(Stored):
+    """A part of a run that was trained at one go."""
+
+    until_epoch: int
+    """The last that it finished."""
+    environment: Environment
+
+
+class Origin(Stored):
+    """What the weights of a checkpoint came from; lies in the checkpoint, so that no record is needed to know."""
+
+    data: DataFingerprint
+    environment: Environment
+    """Of the last sitting."""
+    earlier_sittings: tuple[Sitting, ...] = ()
 
 
 class RunRecord(Stored):
@@ -133,6 +161,9 @@ class RunRecord(Stored):
     metrics: Metrics | None = None
     data: DataFingerprint | None = None
     environment: Environment | None = None
+    """Of the last sitting."""
+    earlier_sittings: tuple[Sitting, ...] = ()
+    """Those under other conditions than the one that followed; none where the whole run was trained under one."""
     error: Failure | None = None
 
 

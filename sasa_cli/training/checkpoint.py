@@ -19,7 +19,8 @@ from torch.optim import Optimizer
 from sasa_cli.errors import RunError
 from sasa_cli.runs.files import atomic_path
 from sasa_cli.runs.paths import RunPaths
-from sasa_cli.training.progress import EpochRow
+from sasa_cli.runs.record import Origin
+from sasa_cli.training.progress import EpochRow, best_row
 
 
 @dataclass
@@ -49,11 +50,21 @@ class TrainingState:
             self.ema.module.load_state_dict(stored["state_dict_ema"])
 
 
-def save_checkpoint(paths: RunPaths, run_id: str, state: TrainingState) -> None:
-    """Write `checkpoint.pt`, from which `load_checkpoint` goes on. Raises `RunError` and keeps the earlier one."""
+def save_epoch(paths: RunPaths, run_id: str, state: TrainingState, origin: Origin) -> None:
+    """Write `checkpoint.pt`, from which `load_checkpoint` goes on, and `best.pt` where the last epoch is the best.
+
+    The two agree whenever the process dies: new best weights wait under another name until the checkpoint that calls
+    them the best is written.
+
+    Raises:
+        RunError: a file cannot be written; the earlier ones are kept.
+    """
+    if best_row(state.rows) is state.rows[-1]:
+        _save(paths.next_best, {"run_id": run_id, "epoch": len(state.rows), **state.weights()})
     content = {
         "run_id": run_id,
         "epoch": len(state.rows),
+        "origin": origin.model_dump(mode="json"),
         "rows": [row.model_dump() for row in state.rows],
         "optimizer": state.optimizer.state_dict(),
         **state.weights(),
@@ -61,10 +72,31 @@ def save_checkpoint(paths: RunPaths, run_id: str, state: TrainingState) -> None:
     if state.scaler is not None:
         content[NativeScaler.state_dict_key] = state.scaler.state_dict()
     _save(paths.checkpoint, content)
+    settle_best(paths, run_id, state.rows)
 
 
-def load_checkpoint(paths: RunPaths, run_id: str, state: TrainingState, steps: int) -> None:
+def settle_best(paths: RunPaths, run_id: str, rows: list[EpochRow]) -> None:
+    """Best weights that wait become `best.pt` where they are of the best of `rows`, and are removed where not.
+
+    Raises:
+        RunError: the files cannot be read or changed.
+    """
+    if not paths.next_best.exists():
+        return
+    epoch = _load(paths.next_best, run_id).get("epoch")
+    try:
+        if rows and best_row(rows).epoch == epoch:
+            paths.next_best.replace(paths.best)
+        else:
+            paths.next_best.unlink()
+    except OSError as error:
+        raise RunError(f"{paths.next_best}: cannot become {paths.best.name}: {error.strerror}") from error
+
+
+def load_checkpoint(paths: RunPaths, run_id: str, state: TrainingState, steps: int) -> Origin | None:
     """Bring `state` to where the last session saved it; without a checkpoint it stays as it is.
+
+    Gives what the weights came from; None without a checkpoint, and for one of an earlier version, which does not say.
 
     Args:
         paths: Where the run lies.
@@ -76,7 +108,7 @@ def load_checkpoint(paths: RunPaths, run_id: str, state: TrainingState, steps: i
         RunError: the file is broken or belongs to another run.
     """
     if not paths.checkpoint.exists():
-        return
+        return None
     content = _load(paths.checkpoint, run_id)
     try:
         state.load_weights(content)
@@ -84,14 +116,11 @@ def load_checkpoint(paths: RunPaths, run_id: str, state: TrainingState, steps: i
         if state.scaler is not None:
             state.scaler.load_state_dict(content[NativeScaler.state_dict_key])
         state.rows = [EpochRow.model_validate(row) for row in content["rows"]]
+        origin = Origin.model_validate(content["origin"]) if "origin" in content else None
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise _unreadable(paths.checkpoint, error) from error
     state.schedule.step_update(len(state.rows) * steps)
-
-
-def save_best(paths: RunPaths, run_id: str, state: TrainingState) -> None:
-    """Write the weights after the last epoch to `best.pt`. Raises `RunError`."""
-    _save(paths.best, {"run_id": run_id, "epoch": len(state.rows), **state.weights()})
+    return origin
 
 
 def load_best(paths: RunPaths, run_id: str, state: TrainingState, epoch: int) -> None:

@@ -1,4 +1,7 @@
-"""What a run tells about itself while it trains: `record.json` and `log.txt`, whatever happens."""
+"""What a run tells about itself while it trains: `record.json` and `log.txt`, whatever happens.
+
+Until training begins nothing is written, so that an attempt that cannot even begin costs nothing that was there.
+"""
 
 import contextlib
 import traceback
@@ -13,28 +16,46 @@ from sasa_cli.runs.record import Failure, RecordedStatus, RunRecord, write_recor
 
 
 class Journal:
-    """Keeps the record of a run and its log."""
+    """Keeps the record of a run and its log: in memory before `begin`, on disk from then on."""
 
     def __init__(self, paths: RunPaths, record: RunRecord) -> None:
         self.paths = paths
         self.record = record
+        self._begun = False
+        self._unwritten: list[str] = []
+
+    def begin(self) -> None:
+        """Write what has been told so far. Raises `RunError`."""
+        self._begun = True
+        self.update()
+        self._write_log()
 
     def log(self, message: str) -> None:
         """Add a line to `log.txt`. Raises `RunError`."""
-        try:
-            with self.paths.log.open("a", encoding="utf-8") as log:
-                log.write(f"{utc_now()} {message}\n")
-        except OSError as error:
-            raise RunError(f"{self.paths.log}: cannot be written: {error.strerror}") from error
+        self._unwritten.append(f"{utc_now()} {message}\n")
+        if self._begun:
+            self._write_log()
 
     def update(self, **changes: Any) -> None:
         """Change fields of the record and write it. Raises `RunError`."""
         self.record = self.record.model_copy(update=changes)
-        write_record(self.paths, self.record)
+        if self._begun:
+            write_record(self.paths, self.record)
+
+    def _write_log(self) -> None:
+        try:
+            with self.paths.log.open("a", encoding="utf-8") as log:
+                log.writelines(self._unwritten)
+        except OSError as error:
+            raise RunError(f"{self.paths.log}: cannot be written: {error.strerror}") from error
+        self._unwritten.clear()
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Record how the block ends where it does not end well, and log every warning.
+
+        Before `begin` there is nothing to record of an interruption, or of an error that names what is not as it must
+        be; any other error is recorded unless that would cost the record of an earlier sitting.
 
         Raises:
             SasaError: as raised by the block.
@@ -45,10 +66,12 @@ class Journal:
             with self._logged_warnings():
                 yield
         except KeyboardInterrupt as interruption:
-            if unwritten := self._close("interrupted", None):
+            if self._begun and (unwritten := self._close("interrupted", None)):
                 raise RunError(f"{self.record.run_id}: interrupted{unwritten}") from interruption
             raise
         except Exception as error:
+            if isinstance(error, SasaError) and not self._begun:
+                raise
             kind, reason = type(error).__name__, str(error)
             failure = Failure(
                 kind=kind,
@@ -66,8 +89,10 @@ class Journal:
     def _close(self, status: RecordedStatus, failure: Failure | None) -> str:
         """Record the end of the run; gives what there is to say where even that fails."""
         try:
+            self._begun = self._begun or not self.paths.record.exists()
             self.update(status=status, error=failure)
             self.log(status if failure is None else f"{status}\n{failure.traceback}")
+            self._write_log()
         except RunError as error:
             return f"; nor could this be recorded: {error}"
         return ""

@@ -4,13 +4,9 @@ The same spec, seed, versions, device and number of threads give the same number
 not: the first weights, the batches and the updates of each epoch are seeded from the run's seed and the epoch.
 """
 
-import contextlib
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from sasa_cli.counting.macs import count_model
 from sasa_cli.data.catalog import number_of_classes
@@ -24,6 +20,7 @@ from sasa_cli.spec import RunSpec
 from sasa_cli.training.checks import check_machine, check_spec
 from sasa_cli.training.devices import DeviceName, resolve_device
 from sasa_cli.training.environment import repeatable
+from sasa_cli.training.interruption import Interruption
 from sasa_cli.training.journal import Journal, utc_now
 from sasa_cli.training.progress import EpochRow, Progress
 from sasa_cli.training.session import Session
@@ -37,10 +34,10 @@ class RunOptions:
 
     device: DeviceName = "auto"
     resume: bool = True
-    """False: remove what is there of the run and begin anew."""
+    """False: begin anew, in the place of what is there of the run."""
     data_dir: Path | None = None
     threads: int | None = None
-    """Of torch on the CPU; None: as many as torch takes."""
+    """Of torch on the CPU, where neither the recipe nor an earlier sitting says; None: as many as torch takes."""
 
 
 def train_run(
@@ -48,6 +45,7 @@ def train_run(
 ) -> RunRecord:
     """Train `spec` to the end and write all of `paths`; a run that is done is not trained again.
 
+    Images, network and checkpoint are made ready first; until then all that is there of the run stays as it is.
     Whatever goes wrong after training has begun is in the record, with its traceback, before it is raised. The run
     can then be resumed at the last full epoch. SIGTERM interrupts like Ctrl-C.
 
@@ -69,17 +67,43 @@ def train_run(
     check_machine(spec, device)
     make_folder(paths.folder)
     with locked(paths):
-        if not options.resume:
-            _remove_files(paths)
-        earlier = _earlier_record(spec, paths)
+        earlier = _earlier_record(spec, paths) if options.resume else None
         if earlier is not None and earlier.status == "done":
             return earlier
         _remove_leftovers(paths)
         journal = Journal(paths, _first_record(spec, earlier))
-        with _sigterm_interrupts(), repeatable(device, options.threads), journal.watching():
-            write_text(paths.spec, run_yaml(spec))
-            journal.update()
-            return Session(spec, journal, device, options.data_dir, progress).run()
+        interruption = Interruption()
+        with interruption.heard(), repeatable(device, _threads(spec, options, earlier)), journal.watching():
+            session = Session(spec, journal, device, options.data_dir, progress)
+            if options.resume:
+                session.take_up_checkpoint()
+            with interruption.held():
+                _begin(spec, journal, anew=not options.resume)
+            return session.run(interruption)
+
+
+def _threads(spec: RunSpec, options: RunOptions, earlier: RunRecord | None) -> int | None:
+    """As the recipe says, else as in the sitting before, else as the caller: other threads sum in another order."""
+    before = None
+    if earlier is not None and earlier.epochs_done and earlier.environment is not None:
+        before = earlier.environment.threads
+    return spec.recipe.threads or before or options.threads
+
+
+def _begin(spec: RunSpec, journal: Journal, *, anew: bool) -> None:
+    """Write the first files of a sitting; `anew`, they take the place of an earlier run's.
+
+    The earlier record goes only when the new one takes its place, after the checkpoint, which it speaks for.
+    """
+    paths = journal.paths
+    if anew:
+        _remove(paths.checkpoint)
+        _remove(paths.log)
+    write_text(paths.spec, run_yaml(spec))
+    journal.begin()
+    if anew:
+        for file in (paths.best, paths.next_best, paths.metrics):
+            _remove(file)
 
 
 def _earlier_record(spec: RunSpec, paths: RunPaths) -> RunRecord | None:
@@ -114,19 +138,9 @@ def _first_record(spec: RunSpec, earlier: RunRecord | None) -> RunRecord:
     )
 
 
-def _files(paths: RunPaths) -> list[Path]:
-    """Every file of a run but its lock. The record is the first: without it no other file counts."""
-    return [paths.record, paths.checkpoint, paths.best, paths.metrics, paths.spec, paths.log]
-
-
-def _remove_files(paths: RunPaths) -> None:
-    for file in _files(paths):
-        _remove(file)
-
-
 def _remove_leftovers(paths: RunPaths) -> None:
     """Remove the temporary files of a session that was killed while it wrote."""
-    for file in _files(paths):
+    for file in (paths.record, paths.checkpoint, paths.best, paths.next_best, paths.metrics, paths.spec):
         for leftover in paths.folder.glob(f".{file.name}.*"):
             _remove(leftover)
 
@@ -136,20 +150,3 @@ def _remove(file: Path) -> None:
         file.unlink(missing_ok=True)
     except OSError as error:
         raise RunError(f"{file}: cannot be removed: {error.strerror}") from error
-
-
-@contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt inside the block; only the main thread may set that up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(signal_number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    earlier = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, earlier)

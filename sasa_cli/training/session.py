@@ -16,14 +16,15 @@ from sasa_cli.data.splits import Splits, load_splits
 from sasa_cli.errors import RunError
 from sasa_cli.models import build_model
 from sasa_cli.runs.files import write_text
-from sasa_cli.runs.record import Evaluation, Metrics, RunRecord
+from sasa_cli.runs.record import Environment, Evaluation, Metrics, Origin, RunRecord, Sitting
 from sasa_cli.spec import RunSpec
 from sasa_cli.training.allocator import keep_pages
-from sasa_cli.training.checkpoint import TrainingState, load_best, load_checkpoint, save_best, save_checkpoint
+from sasa_cli.training.checkpoint import TrainingState, load_best, load_checkpoint, save_epoch, settle_best
 from sasa_cli.training.checks import check_pairs, run_problems
 from sasa_cli.training.devices import DEVICES
 from sasa_cli.training.environment import capture_environment
 from sasa_cli.training.evaluation import evaluate
+from sasa_cli.training.interruption import Interruption
 from sasa_cli.training.journal import Journal
 from sasa_cli.training.loop import TrainedEpoch, seed_epoch, train_epoch
 from sasa_cli.training.optimization import Objective, Precision, create_optimizer, create_schedule
@@ -38,12 +39,11 @@ class Session:
     def __init__(
         self, spec: RunSpec, journal: Journal, device: torch.device, data_dir: Path | None, listener: Listener | None
     ) -> None:
-        """Load images, build the network and take up the checkpoint, if there is one.
+        """Load images and build the network.
 
         Raises:
             SpecError: the recipe does not fit the images.
             DataError: images missing or broken.
-            RunError: the checkpoint is broken, or made from other images.
         """
         self.spec = spec
         self.journal = journal
@@ -52,8 +52,10 @@ class Session:
         self.precision = Precision.of(spec.recipe, device)
         DEVICES[device.type].reset_peak_memory(device)
         self.journal.log(f"start of {spec.run_id}, {spec.recipe.epochs} epochs")
-        self._record_environment()
+        environment = self._capture_environment()
         self.splits = self._load_splits(data_dir)
+        self.origin = Origin(data=self.splits.fingerprint, environment=environment)
+        journal.update(data=self.origin.data, environment=environment, earlier_sittings=())
         image_size = spec.data.image_size
         place = Place(device, pin_memory=DEVICES[device.type].pins_memory)
         self.train = train_loader(self.splits, spec.recipe, image_size=image_size, seed=spec.seed, place=place)
@@ -61,23 +63,55 @@ class Session:
         self.test = eval_loader(self.splits, "test", spec.recipe, image_size=image_size, place=place)
         self.state = self._new_state()
         self.objective = Objective.of(spec.recipe, self.state.model, self.splits.num_classes, self.precision)
-        load_checkpoint(journal.paths, spec.run_id, self.state, len(self.train))
         self._log_setting()
 
-    def _record_environment(self) -> None:
+    def take_up_checkpoint(self) -> None:
+        """Go on from the checkpoint, if there is one, whatever the record says or whether there is one.
+
+        Raises:
+            RunError: it is broken, or made from other images.
+        """
+        earlier = self.journal.record
+        origin = load_checkpoint(self.journal.paths, self.spec.run_id, self.state, len(self.train))
+        if not self.state.rows:
+            return
+        if origin is None and earlier.data is not None and earlier.environment is not None:
+            origin = Origin(data=earlier.data, environment=earlier.environment)
+        if origin is None:
+            raise RunError(f"{self.journal.paths.checkpoint}: says not what it was trained on; start anew with --fresh")
+        if origin.data != self.origin.data:
+            raise RunError(
+                f"{self.journal.paths.folder}: this run began with other images (sha256 {origin.data.sha256[:8]}, "
+                f"now {self.origin.data.sha256[:8]}); start anew with --fresh"
+            )
+        self._append_to(origin)
+
+    def _append_to(self, origin: Origin) -> None:
+        """Keep in the record and in checkpoints that the epochs so far were trained under `origin`; warn of others."""
+        changes = origin.environment.differences(self.origin.environment)
+        earlier = origin.earlier_sittings
+        if changes:
+            sitting = Sitting(until_epoch=len(self.state.rows), environment=origin.environment)
+            earlier = (*earlier, sitting)
+            _warn_always(
+                f"{self.spec.run_id} goes on after epoch {sitting.until_epoch} with {', '.join(changes)}: its record "
+                "says so, and reports keep it apart from runs that were trained under one condition"
+            )
+        self.origin = self.origin.model_copy(update={"earlier_sittings": earlier})
+        self.journal.update(earlier_sittings=earlier)
+
+    def _capture_environment(self) -> Environment:
         allocator = keep_pages() if self.device.type == "cpu" else None
         environment = capture_environment(self.device, self.precision.dtype, allocator)
-        earlier = self.journal.record.environment
         for name, value in environment.model_dump(exclude={"backends", "refused"}).items():
-            before = value if earlier is None else getattr(earlier, name)
-            self.journal.log(f"{name}: {value}" + (f" (was {before} before)" if before != value else ""))
+            self.journal.log(f"{name}: {value}")
         problems = run_problems(self.spec, self.device)
         requested = self.spec.model.attention.backend
         backends = {layer: choose_backend(problem, requested) for layer, problem in problems.items()}
         refused = self._refused_backends(problems.values())
-        self.journal.update(environment=environment.model_copy(update={"backends": backends, "refused": refused}))
         for layer, backend in backends.items():
             self.journal.log(f"attention backend of {layer}: {backend}")
+        return environment.model_copy(update={"backends": backends, "refused": refused})
 
     def _refused_backends(self, problems: Iterable[Problem]) -> dict[str, str]:
         """The attention backends that are preferred, but not here, and why; warns of each."""
@@ -89,26 +123,16 @@ class Session:
                 refused[name] = why
                 instead.setdefault(name, set()).add(choose_backend(problem, requested))
         for name, why in refused.items():
-            with warnings.catch_warnings():
-                warnings.simplefilter("always")  # in every run of a process, not only in the first
-                warnings.warn(
-                    f"attention falls back to the slower {' and '.join(sorted(instead[name]))}, because backend "
-                    f"{name!r} does not run here: {why}",
-                    stacklevel=1,
-                )
+            _warn_always(
+                f"attention falls back to the slower {' and '.join(sorted(instead[name]))}, because backend "
+                f"{name!r} does not run here: {why}"
+            )
         return refused
 
     def _load_splits(self, data_dir: Path | None) -> Splits:
         check_available(self.spec.data, data_dir)
         splits = load_splits(self.spec.data, data_dir)
         check_pairs(self.spec.recipe, min(self.spec.recipe.batch_size, len(splits.train)))
-        earlier = self.journal.record.data
-        if earlier is not None and earlier != splits.fingerprint:
-            raise RunError(
-                f"{self.journal.paths.folder}: this run began with other images (sha256 {earlier.sha256[:8]}, now "
-                f"{splits.fingerprint.sha256[:8]}); start anew with --fresh"
-            )
-        self.journal.update(data=splits.fingerprint)
         for note in splits.notes:
             self.journal.log(f"data: {note}")
         return splits
@@ -135,23 +159,26 @@ class Session:
             parameters = sum(parameter.numel() for parameter in group["params"])
             log(f"optimizer: weight decay {group['weight_decay']:g} on {parameters} parameters")
         log(f"peak memory: {DEVICES[self.device.type].memory_meaning}")
-        done = len(self.state.rows)
-        log(f"resumes after epoch {done}" if done else "begins with epoch 1")
 
-    def run(self) -> RunRecord:
+    def run(self, interruption: Interruption) -> RunRecord:
         """Train the epochs that are missing, then look at test; gives the finished record.
+
+        Args:
+            interruption: Waits while an epoch is saved.
 
         Raises:
             RunError: a loss is not finite, or a file cannot be written.
         """
-        epochs = self.spec.recipe.epochs
+        done, epochs = len(self.state.rows), self.spec.recipe.epochs
+        self.journal.log(f"resumes after epoch {done}" if done else "begins with epoch 1")
+        settle_best(self.journal.paths, self.spec.run_id, self.state.rows)
         self._write_progress()
-        for epoch in range(len(self.state.rows) + 1, epochs + 1):
-            self._run_epoch(epoch, epochs)
+        for epoch in range(done + 1, epochs + 1):
+            self._run_epoch(epoch, epochs, interruption)
         self._finish()
         return self.journal.record
 
-    def _run_epoch(self, epoch: int, epochs: int) -> None:
+    def _run_epoch(self, epoch: int, epochs: int, interruption: Interruption) -> None:
         listener = self.listener or (lambda progress: None)
         steps = len(self.train)
         trained = train_epoch(
@@ -165,12 +192,10 @@ class Session:
         )
         row = self._finished_row(epoch, trained)
         self.state.rows.append(row)
-        # The best weights go first: a checkpoint never speaks of a best epoch that is not on disk.
-        if best_row(self.state.rows) is row:
-            save_best(self.journal.paths, self.spec.run_id, self.state)
-        save_checkpoint(self.journal.paths, self.spec.run_id, self.state)
-        self._write_progress()
-        self._log_epoch(row)
+        with interruption.held():
+            save_epoch(self.journal.paths, self.spec.run_id, self.state, self.origin)
+            self._write_progress()
+            self._log_epoch(row)
         listener(Progress(epoch, epochs, steps, steps, row.train_loss, row))
 
     def _finished_row(self, epoch: int, trained: TrainedEpoch) -> EpochRow:
@@ -198,13 +223,13 @@ class Session:
     def _write_progress(self) -> None:
         rows = self.state.rows
         write_text(self.journal.paths.metrics, metrics_csv(rows))
-        if rows:
-            self.journal.update(
-                epochs_done=len(rows),
-                seconds=sum(row.seconds for row in rows),
-                images_per_second=sum(row.train_images for row in rows) / sum(row.train_seconds for row in rows),
-                peak_memory_mib=max(row.peak_memory_mib for row in rows),
-            )
+        seconds = sum(row.train_seconds for row in rows)
+        self.journal.update(
+            epochs_done=len(rows),
+            seconds=sum(row.seconds for row in rows),
+            images_per_second=sum(row.train_images for row in rows) / seconds if rows else None,
+            peak_memory_mib=max((row.peak_memory_mib for row in rows), default=None),
+        )
 
     def _log_epoch(self, row: EpochRow) -> None:
         raw, ema = row.val.raw, row.val.ema
@@ -232,3 +257,10 @@ class Session:
             f"done: test top-1 {test_last.reported.top1:.2f} % with the last weights, "
             f"{test_best.reported.top1:.2f} % with the best on val (epoch {best.epoch})"
         )
+
+
+def _warn_always(message: str) -> None:
+    """Warn in every run of a process, not only in the first."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn(message, stacklevel=1)

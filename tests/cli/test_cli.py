@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from sasa_cli.cli.app import app
 from sasa_cli.runs.files import write_text
 from sasa_cli.runs.paths import ExperimentPaths, RunPaths
-from sasa_cli.runs.record import read_record
+from sasa_cli.runs.record import RunRecord, read_record
 
 TINY = """\
 name: tiny
@@ -101,6 +101,23 @@ def test_train_then_train_again(tiny: Path, out: Path):
     fresh = json.loads(sasa("train", tiny, "--seed", 3, "--json", "--out", out, "--fresh", "--device", "cpu").stdout)
     assert fresh["metrics"] == record["metrics"]
     assert fresh["started"] != record["started"]
+
+
+@pytest.mark.slow
+def test_threads_of_a_sweep_are_those_of_all_its_runs_also_when_one_is_trained_alone(tiny: Path, out: Path):
+    assert sasa("sweep", tiny, "--jobs", 2, "--out", out, "--device", "cpu").exit_code == 0
+    (planned,) = {record.environment.threads for record in records_of(out) if record.environment}
+    for paths in runs_of(out).values():
+        paths.record.unlink()
+        paths.checkpoint.unlink()
+    alone = json.loads(sasa("train", tiny, "--json", "--out", out, "--device", "cpu").stdout)
+    assert alone["environment"]["threads"] == planned
+    assert sasa("sweep", tiny, "--jobs", 1, "--out", out, "--device", "cpu").exit_code == 0
+    assert {record.environment.threads for record in records_of(out) if record.environment} == {planned}
+
+
+def records_of(out: Path) -> list[RunRecord]:
+    return [record for paths in runs_of(out).values() if (record := read_record(paths))]
 
 
 def test_the_spec_file_of_a_run_trains_it_again(tiny: Path, out: Path, tmp_path: Path):

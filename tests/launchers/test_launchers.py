@@ -62,20 +62,28 @@ def children(process: int) -> list[int]:
 
 
 def test_every_launcher_can_be_found():
-    assert all(callable(find_launcher(name)) for name in LAUNCHERS)
+    assert all(callable(find_launcher(name).launch) for name in LAUNCHERS)
 
 
 @pytest.mark.parametrize(("jobs", "runs", "expected"), [(1, 5, 1), (2, 5, 2), (8, 3, 3)])
-def test_cores_are_divided_between_the_runs(jobs: int, runs: int, expected: int):
-    slots = local._slots(Machine("cpu", 1), jobs, runs)
+def test_cores_are_divided_between_the_runs(jobs: int, runs: int, expected: int, specs: list[RunSpec]):
+    slots = local._slots(Machine("cpu", 1), LaunchOptions(jobs=jobs), specs[:1] * runs)
     assert len(slots) == expected
     assert {slot.threads for slot in slots} == {max(1, available_cores() // expected)}
 
 
-def test_each_gpu_gets_a_run():
-    slots = local._slots(Machine("cuda", 2), None, 5)
+def test_each_gpu_gets_a_run(specs: list[RunSpec]):
+    five = specs[:1] * 5
+    slots = local._slots(Machine("cuda", 2), LaunchOptions(), five)
     assert [slot.gpu for slot in slots] == [0, 1]
-    assert [slot.gpu for slot in local._slots(Machine("cuda", 2), 4, 5)] == [0, 1, 0, 1]
+    assert [slot.gpu for slot in local._slots(Machine("cuda", 2), LaunchOptions(jobs=4), five)] == [0, 1, 0, 1]
+
+
+def test_the_last_run_of_a_sweep_has_the_threads_of_the_rest(specs: list[RunSpec]):
+    """Two cores, two runs at a time: the third would get both cores, and end some points elsewhere."""
+    planned = local.LOCAL.threads(LaunchOptions(), len(specs))
+    (alone,) = local._slots(Machine("cpu", 1), LaunchOptions(threads=planned), specs[-1:])
+    assert alone.threads == planned == max(1, available_cores() // min(available_cores(), len(specs)))
 
 
 def test_what_remains(specs: list[RunSpec]):
@@ -95,6 +103,18 @@ def test_a_death_without_a_word_is_recorded(specs: list[RunSpec], tmp_path: Path
     state = ended_state(job.paths, None, "the process died with exit code -9")
     assert (state.status, state.note) == ("failed", "the process died with exit code -9")
     assert "exit code -9" in state_of(job.paths).note
+
+
+def test_a_refusal_leaves_what_an_earlier_attempt_came_to(specs: list[RunSpec], tmp_path: Path):
+    """As one with a wrong --data-dir: the run is interrupted as before, and no report counts it as failed."""
+    job = Job(specs[0], ExperimentPaths(tmp_path).run(specs[0].run_id), "cpu", None, 1)
+    assert job() is None
+    done = read_record(job.paths)
+    assert done is not None
+    job.paths.record.write_text(done.model_copy(update={"status": "interrupted", "metrics": None}).model_dump_json())
+    state = ended_state(job.paths, Refusal("cifar10: no images", 3, locked=False), None)
+    assert (state.status, state.note) == ("failed", "cifar10: no images")
+    assert state_of(job.paths).status == "interrupted"
 
 
 def test_a_run_that_another_process_trains_is_no_failure(tmp_path: Path):
@@ -152,7 +172,7 @@ def test_slurm_is_refused_where_there_is_none(specs: list[RunSpec], tmp_path: Pa
 def test_ray_tasks_train_the_runs(specs: list[RunSpec], tmp_path: Path):
     pytest.importorskip("ray", reason="Ray is not installed")
     witness = Witness()
-    find_launcher("ray")(specs, ExperimentPaths(tmp_path), LaunchOptions(device="cpu"), witness)
+    find_launcher("ray").launch(specs, ExperimentPaths(tmp_path), LaunchOptions(device="cpu"), witness)
     assert [witness.ended[spec.run_id].status for spec in specs] == ["done", "done"]
 
 

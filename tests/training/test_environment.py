@@ -63,6 +63,7 @@ def test_settings_of_torch_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_warnings_are_in_the_log_and_still_shown(finished: tuple[object, RunPaths, RunRecord], tmp_path: Path) -> None:
     journal = Journal(RunPaths(tmp_path), finished[2])
+    journal.begin()
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("always")
         with journal.watching():

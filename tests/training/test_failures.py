@@ -16,6 +16,7 @@ from sasa_cli.attention import Problem, choice
 from sasa_cli.errors import DataError, RunError, SasaError, SpecError
 from sasa_cli.runs.paths import RunPaths
 from sasa_cli.runs.record import Failure, read_record
+from sasa_cli.runs.state import state_of
 from sasa_cli.spec import RunSpec
 from sasa_cli.training.evaluation import NonFiniteLossError
 from sasa_cli.training.run import Progress
@@ -139,15 +140,14 @@ def test_absent_gpu_is_refused(train: Trainer, monkeypatch: pytest.MonkeyPatch) 
     ],
     ids=["absent", "too-many", "odd"],
 )
-def test_data_that_does_not_serve_is_recorded(
+def test_data_that_does_not_serve_leaves_no_record_of_a_run_that_never_began(
     train: Trainer, data: dict[str, Any], recipe: dict[str, Any], kind: type[SasaError], message: str
 ) -> None:
     spec = tiny(data=data, **recipe)
     with pytest.raises(kind, match=message):
         train(spec)
-    failure = failure_of(train.paths(spec))
-    assert failure.kind == kind.__name__
-    assert failure.message.startswith(message)
+    assert [file.name for file in train.paths(spec).folder.iterdir()] == [".lock"]
+    assert state_of(train.paths(spec)).status == "missing"
 
 
 @contextmanager

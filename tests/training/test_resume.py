@@ -12,9 +12,10 @@ import pytest
 import timm
 import torch
 
-from sasa_cli.errors import RunError
+from sasa_cli.errors import DataError, RunError
 from sasa_cli.runs.record import read_record
 from sasa_cli.spec import RunSpec
+from sasa_cli.training import checkpoint, session
 from sasa_cli.training.run import Progress
 
 from .runs import STEPS, Trainer, numbers, same_run, tiny
@@ -137,11 +138,12 @@ def test_log_goes_on_and_tells_what_changed(train: Trainer, monkeypatch: pytest.
     stop_at(train, spec, 2, 1)
     earlier = timm.__version__
     monkeypatch.setattr(timm, "__version__", "2.0")
-    train(spec)
+    with pytest.warns(UserWarning, match=f"goes on after epoch 1 with timm 2.0 instead of {earlier}: "):
+        train(spec)
     log = train.paths(spec).log.read_text()
     assert log.count("start of") == 2
     assert "StopError: enough" in log
-    assert f"timm: 2.0 (was {earlier} before)" in log
+    assert f"goes on after epoch 1 with timm 2.0 instead of {earlier}" in log
     assert "resumes after epoch 1" in log
 
 
@@ -220,3 +222,130 @@ def test_best_weights_of_another_epoch_are_refused(train: Trainer, monkeypatch: 
     torch.save(content | {"epoch": 2}, train.paths(spec).best)
     with pytest.raises(RunError, match=r"best\.pt: holds epoch 2, but epoch 1 is the best; start anew with --fresh"):
         train(spec)
+
+
+def test_every_sitting_is_in_the_record_and_in_the_checkpoint(train: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, first = tiny(epochs=3), timm.__version__
+    stop_at(train, spec, 2, 1)
+    monkeypatch.setattr(timm, "__version__", "2.0")
+    with pytest.warns(UserWarning, match="timm 2.0 instead of"):
+        stop_at(train, spec, 3, 1)
+    train.paths(spec).record.unlink()  # the checkpoint alone knows
+    monkeypatch.setattr(timm, "__version__", "3.0")
+    with pytest.warns(UserWarning, match=r"timm 3.0 instead of 2.0"):
+        record = train(spec)
+    sittings = [(sitting.until_epoch, sitting.environment.timm) for sitting in record.earlier_sittings]
+    assert sittings == [(1, first), (2, "2.0")]
+    assert record.environment is not None
+    assert record.environment.timm == "3.0"
+
+
+def test_a_checkpoint_of_other_images_is_refused_without_a_record(
+    train: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = tiny()
+    stop_at(train, spec, 2, 1)
+    train.paths(spec).record.unlink()
+    monkeypatch.setattr("sasa_cli.data.splits.SPLIT_SEED", 1)
+    with pytest.raises(RunError, match=r"this run began with other images .*; start anew with --fresh"):
+        train(spec)
+
+
+def test_a_resumed_run_keeps_its_threads(train: Trainer) -> None:
+    spec = tiny(epochs=2)
+    stop_at(train, spec, 2, 1)
+    record = train(spec, threads=2)
+    assert record.environment is not None
+    assert (record.environment.threads, record.earlier_sittings) == (1, ())
+
+
+def test_threads_of_the_recipe_come_first_and_are_what_a_run_is(train: Trainer) -> None:
+    spec = tiny(epochs=1, threads=2)
+    record = train(spec, threads=1)
+    assert record.environment is not None
+    assert record.environment.threads == 2
+    assert spec.cell_hash != tiny(epochs=1).cell_hash
+
+
+def test_killed_between_best_weights_and_checkpoint_and_repeated_with_a_lower_score(
+    train: Trainer, elsewhere: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second epoch was the best, and its weights were written; repeated, it is not the best any more."""
+    spec = tiny("CCCA", epochs=3)
+    save, saved = checkpoint._save, []
+
+    def die(file: Path, content: dict[str, Any]) -> None:
+        saved.append(file.name)
+        if saved.count("checkpoint.pt") == 2:
+            raise StopError("enough")
+        save(file, content)
+
+    monkeypatch.setattr(checkpoint, "_save", die)
+    monkeypatch.setattr(checkpoint, "best_row", lambda rows: rows[-1])
+    with pytest.raises(RunError, match="StopError: enough"):
+        train(spec)
+    assert train.paths(spec).next_best.exists()
+    monkeypatch.undo()
+    for module in (checkpoint, session):
+        monkeypatch.setattr(module, "best_row", lambda rows: rows[0])
+    record = train(spec)
+    undisturbed = elsewhere(spec)
+    assert record.metrics == undisturbed.metrics
+    assert not train.paths(spec).next_best.exists()
+
+
+def test_killed_before_the_best_weights_got_their_name(train: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = tiny(epochs=2)
+    for module in (checkpoint, session):
+        monkeypatch.setattr(module, "best_row", lambda rows: rows[0])
+    stop_at(train, spec, 2, 1)
+    train.paths(spec).best.replace(train.paths(spec).next_best)
+    record = train(spec)
+    assert record.metrics is not None
+    assert record.metrics.test_best.epoch == 1
+
+
+def test_fresh_keeps_the_old_run_until_the_new_one_can_begin(train: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = tiny(epochs=1)
+    train(spec)
+    folder = train.paths(spec).folder
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+
+    def missing(*arguments: Any) -> None:
+        raise DataError("no images")
+
+    monkeypatch.setattr(session, "load_splits", missing)
+    with pytest.raises(DataError, match="no images"):
+        train(spec, resume=False)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_an_error_nobody_expects_keeps_the_record_of_a_finished_run(
+    train: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = tiny(epochs=1)
+    record = train(spec)
+    monkeypatch.setattr(session, "load_splits", lambda *arguments: 1 // 0)
+    with pytest.raises(RunError, match="ZeroDivisionError"):
+        train(spec, resume=False)
+    assert read_record(train.paths(spec)) == record
+    assert "ZeroDivisionError" in train.paths(spec).log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_while_an_epoch_is_saved_waits(
+    train: Trainer, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """Else the record knows nothing of an epoch that the checkpoint has."""
+    spec, save = tiny(epochs=2), session.save_epoch
+
+    def save_and_interrupt(*arguments: Any) -> None:
+        save(*arguments)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(session, "save_epoch", save_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(spec)
+    record = read_record(train.paths(spec))
+    assert record is not None
+    assert (record.status, record.epochs_done) == ("interrupted", 1)

@@ -7,6 +7,8 @@ from sasa_cli.reporting.evidence.results import Run
 from sasa_cli.runs.record import Environment, RunRecord
 
 SHOWN_DIGITS = 8  # of a hash
+ANY = "any"
+"""The value of a condition that has no effect on that device."""
 
 ENVIRONMENT_FIELDS: dict[str, Callable[[Environment], str]] = {
     "device": lambda environment: environment.device,
@@ -24,9 +26,11 @@ ENVIRONMENT_FIELDS: dict[str, Callable[[Environment], str]] = {
 
 
 class Conditions(NamedTuple):
-    """What runs must have in common to be averaged; threads change only the last bits and are not among it."""
+    """What runs must have in common to be averaged."""
 
     device: str
+    threads: str
+    """Of torch on the CPU: another number sums in another order, and training ends elsewhere."""
     sasa: str
     torch: str
     timm: str
@@ -37,28 +41,56 @@ class Conditions(NamedTuple):
     backends: str
 
 
-TITLES = Conditions("device", "sasa", "torch", "timm", "code", "attention kernel", "data", "attention backend")
-OF_THE_MACHINE = ("device", "sasa", "torch", "timm", "code", "kernel")
+TITLES = Conditions(
+    "device", "threads", "sasa", "torch", "timm", "code", "attention kernel", "data", "attention backend"
+)
+OF_THE_MACHINE = ("device", "threads", "sasa", "torch", "timm", "code", "kernel")
 """What cells must have in common to be compared: images and backends may follow from what makes them differ."""
 
 
 def conditions_of(record: RunRecord) -> Conditions | None:
-    """None where the record does not say."""
+    """None where the record does not say.
+
+    A run that was trained partly under others is under neither: `2.10.0 until epoch 2, then 2.11.0`.
+    """
     environment = record.environment
     if environment is None:
         return None
+    data = record.data.sha256[:SHOWN_DIGITS] if record.data else "none"
+    last = _conditions_in(environment, data)
+    sittings = [(_conditions_in(sitting.environment, data), sitting.until_epoch) for sitting in record.earlier_sittings]
+    return Conditions(*(_mixture(field, sittings, last) for field in Conditions._fields))
+
+
+def _mixture(field: str, sittings: Sequence[tuple[Conditions, int]], last: Conditions) -> str:
+    """The values of a field one after another; one where it never changed."""
+    parts: list[tuple[str, int]] = []
+    for conditions, until in sittings:
+        value = getattr(conditions, field)
+        if parts and parts[-1][0] == value:
+            parts.pop()
+        parts.append((value, until))
+    end: str = getattr(last, field)
+    if parts and parts[-1][0] == end:
+        parts.pop()
+    return ", then ".join([*(f"{value} until epoch {until}" for value, until in parts), end])
+
+
+def _conditions_in(environment: Environment, data: str) -> Conditions:
+    """Those of one sitting."""
     backends = sorted(environment.backends.items())
     names = sorted(set(environment.backends.values()))
     # One backend in all layers is the rule; where layers differ, which has which matters.
     backend = ", ".join(f"{layer} {name}" for layer, name in backends) if len(names) > 1 else "".join(names)
     return Conditions(
         device=environment.device,
+        threads=str(environment.threads) if environment.device == "cpu" else ANY,
         sasa=environment.sasa,
         torch=environment.torch,
         timm=environment.timm,
         code=(environment.code or environment.git_commit or "none")[:SHOWN_DIGITS],
         kernel=environment.kernel or "none",
-        data=record.data.sha256[:SHOWN_DIGITS] if record.data else "none",
+        data=data,
         backends=backend or "none",
     )
 
@@ -81,14 +113,15 @@ def fields_that_differ(found: Iterable[Conditions | None]) -> tuple[str, ...]:
         return ()
     if len(known) < 2:
         return ("device",)  # some records say nothing at all
-    return tuple(field for field in Conditions._fields if len({getattr(each, field) for each in known}) > 1)
+    return tuple(field for field in Conditions._fields if len({getattr(each, field) for each in known} - {ANY}) > 1)
 
 
 def conditions_text(conditions: Conditions | None, fields: Sequence[str]) -> str:
     """`torch 2.14.0, device cuda`: those of the fields that tell runs apart."""
     if conditions is None:
         return "conditions not recorded"
-    return ", ".join(f"{getattr(TITLES, field)} {getattr(conditions, field)}" for field in fields)
+    shown = [field for field in fields if getattr(conditions, field) != ANY]
+    return ", ".join(f"{getattr(TITLES, field)} {getattr(conditions, field)}" for field in shown)
 
 
 def environment_values(runs: Iterable[Run]) -> dict[str, dict[str, int]]:

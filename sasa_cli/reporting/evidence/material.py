@@ -38,6 +38,8 @@ class Material:
     parts: tuple[Part, ...]
     runs: tuple[Run, ...]
     """Each once, also where several experiments have it."""
+    repeated: tuple[str, ...] = ()
+    """Finished runs that are left out because the same experiment has their seed under the same conditions."""
     doubled: int = 0
     """Finished runs that are left out because another experiment has the same."""
     deviating: int = 0
@@ -71,7 +73,8 @@ class Material:
 
 def single(results: Results) -> Material:
     """One experiment, as its own report shows it."""
-    return Material((Part(results, home=HOME),), results.runs)
+    kept, repeated = _each_once(results.runs)
+    return Material((Part(replace(results, runs=tuple(kept)), home=HOME),), tuple(kept), _names(repeated))
 
 
 def united(experiments: Sequence[tuple[str, Results]]) -> Material:
@@ -80,19 +83,40 @@ def united(experiments: Sequence[tuple[str, Results]]) -> Material:
     Args:
         experiments: For each the way from the report to its folder, and its results.
     """
-    parts = tuple(Part(_seen_from(results, home), home) for home, results in experiments)
+    parts, repeated = [], []
+    for home, results in experiments:
+        seen = _seen_from(results, home)
+        kept, others = _each_once(seen.runs)
+        parts.append(Part(replace(seen, runs=tuple(kept)), home))
+        repeated += others
+    runs, doubled = _each_once([run for part in parts for run in part.results.runs])
+    scores: dict[tuple[str, int], list[float | None]] = {}
+    for run in runs:
+        scores.setdefault(_seed_of(run), []).append(run_top1(run, HEADLINE))
+    deviating = [run for run in doubled if run_top1(run, HEADLINE) not in scores[_seed_of(run)]]
+    return Material(tuple(parts), tuple(runs), _names(repeated), len(doubled), len(deviating))
+
+
+def _seed_of(run: Run) -> tuple[str, int]:
+    return run.identity.cell_hash, run.identity.seed
+
+
+def _names(runs: Sequence[Run]) -> tuple[str, ...]:
+    return tuple(run.identity.run_id for run in runs)
+
+
+def _each_once(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """One run for each seed of a cell under the same conditions, the first; and the finished ones that repeat one."""
     by_seed: dict[tuple[str, int], list[Run]] = {}
-    for part in parts:
-        for run in part.results.runs:
-            by_seed.setdefault((run.identity.cell_hash, run.identity.seed), []).append(run)
+    for run in runs:
+        by_seed.setdefault(_seed_of(run), []).append(run)
     kept: list[Run] = []
-    doubled = deviating = 0
+    repeating: list[Run] = []
     for same in by_seed.values():
         once, others = _once(same)
         kept += once
-        doubled += len(others)
-        deviating += sum(run_top1(run, HEADLINE) not in [run_top1(other, HEADLINE) for other in once] for run in others)
-    return Material(parts, tuple(kept), doubled, deviating)
+        repeating += others
+    return kept, repeating
 
 
 def _once(same: Sequence[Run]) -> tuple[list[Run], list[Run]]:

@@ -25,6 +25,11 @@ def caveats(material: Material) -> list[str]:
         sentences.append(
             f"{len(material.outside)} runs belong to no cell of the plan and are listed apart; no mean includes them."
         )
+    if material.repeated:
+        sentences.append(
+            f"{len(material.repeated)} finished runs repeat a seed of their cell under the same conditions, as after a "
+            f"cell was renamed, and count once: {', '.join(material.repeated)} left out."
+        )
     if material.doubled:
         sentences.append(f"{material.doubled} runs stand in several experiments and count once.")
     if material.deviating:

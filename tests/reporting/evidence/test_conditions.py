@@ -11,9 +11,10 @@ from sasa_cli.reporting.evidence.statistics import Measure
 from sasa_cli.reporting.pages.caveats import caveats, differences
 from sasa_cli.reporting.pages.figures import figures_of
 from sasa_cli.reporting.pages.looks import by_colour_and_fill
+from sasa_cli.runs.record import Sitting
 
 from ..conftest import Maker
-from ..results_folder import STAGES, Experiment
+from ..results_folder import STAGES, Experiment, done_record, environment
 
 
 def test_unlike_runs_are_named(small: Experiment) -> None:
@@ -29,6 +30,7 @@ def test_unlike_runs_are_named(small: Experiment) -> None:
     ("changes", "named"),
     [
         ({"device": "cuda"}, "device cuda"),
+        ({"threads": 2}, "threads 2"),
         ({"sasa": "0.2.0"}, "sasa 0.2.0"),
         ({"torch": "2.14.0"}, "torch 2.14.0"),
         ({"timm": "1.0.30"}, "timm 1.0.30"),
@@ -82,9 +84,43 @@ def test_what_cells_fall_apart_by_is_an_axis_and_has_its_figure(small: Experimen
     assert "accuracy-by-trained-with" in names
 
 
-def test_threads_alone_do_not_split(small: Experiment) -> None:
-    small.finish(small.runs[0], 80.0, threads=2)
-    assert len(cells_of(read_results(small.paths))) == 3
+def test_threads_have_no_effect_on_a_gpu(make_experiment: Maker) -> None:
+    experiment = make_experiment([{STAGES: "CCCC"}], seeds=[0, 1])
+    for run in experiment.runs:
+        experiment.finish(run, 80.0, device="cuda", threads=1 + run.seed)
+    assert len(cells_of(read_results(experiment.paths))) == 1
+
+
+def test_a_run_that_was_resumed_under_other_conditions_is_a_cell_of_its_own(make_experiment: Maker) -> None:
+    experiment = make_experiment([{STAGES: "CCCC"}], seeds=[0, 1, 2])
+    for run in experiment.runs:
+        experiment.finish(run, 80.0 + run.seed)
+    record = experiment.finish(experiment.run("CCCC", 2), 60.0)
+    sittings = tuple(
+        Sitting(until_epoch=until, environment=environment(torch=torch))
+        for until, torch in ((1, "2.13.0"), (2, "2.14.0"))
+    )
+    experiment.write(record.model_copy(update={"earlier_sittings": sittings}))
+    mixed, like = cells_of(read_results(experiment.paths))
+    assert mixed.label == "CCCC [torch 2.13.0 until epoch 1, then 2.14.0 until epoch 2, then 2.15.0]"
+    assert [run.identity.seed for run in like.runs] == [0, 1]
+
+
+def test_a_seed_that_was_trained_under_two_names_of_its_cell_counts_once(make_experiment: Maker) -> None:
+    experiment = make_experiment([{STAGES: "CCCC"}], seeds=[0, 1])
+    experiment.write_plan()
+    for run in experiment.runs:
+        experiment.finish(run, 80.0 + run.seed)
+        renamed = f"old-{run.run_id}"
+        experiment.write(done_record(experiment.name, run.model_copy(update={"run_id": renamed}), 80.0 + run.seed))
+    material = single(read_results(experiment.paths))
+    (cell,) = material.cells
+    assert cell.top1(HEADLINE) == Measure(2, 80.5, pytest.approx(0.5**0.5))
+    names = ", ".join(f"old-{run.run_id}" for run in experiment.runs)
+    assert caveats(material) == [
+        "2 finished runs repeat a seed of their cell under the same conditions, as after a cell was renamed, and count "
+        f"once: {names} left out."
+    ]
 
 
 def test_runs_without_a_fingerprint_of_the_code_are_compared_by_commit(make_experiment: Maker) -> None:
