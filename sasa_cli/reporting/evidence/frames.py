@@ -23,7 +23,8 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
     or `missing`), detail, in_plan (the sweep as it stood last asks for this run; true of all where no sweep was run);
     every key of the spec, dotted (`model.stages`, `recipe.lr`); params, macs, macs_executed; scores in per cent
     (`test_top1_last`, `val_top1_best_ema`, ...); epochs_done, seconds, images_per_second, peak_memory_mib; and
-    what the numbers came from (`environment.torch`, `images.sha256`, ...). What is not known is missing in its row.
+    what the numbers came from (`environment.torch`, `images.sha256`, ..., of the last sitting; `sittings`: under how
+    many conditions one after the other). What is not known is missing in its row.
 
     Raises:
         SpecError: `folder` holds no results.
@@ -96,6 +97,7 @@ def _recorded(record: RunRecord) -> dict[str, Any]:
             "refused": ", ".join(record.environment.refused),
         }
         values |= dict(_flat({"environment": environment}))
+        values["sittings"] = 1 + len(record.earlier_sittings)
     return values
 
 
