@@ -10,14 +10,36 @@ import yaml
 
 from sasa_cli.errors import KeyPath, SpecError
 
+MOST_BYTES = 1_000_000
+MOST_NODES = 100_000
+MOST_LEVELS = 50
+MOST_SHOWN = 100  # characters of what was typed
+
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, but `1e-3` is a number, as in YAML 1.2."""
+    """YAML 1.1 as PyYAML reads it, but `1e-3` is a number, and `off` and a date are text, as in YAML 1.2."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Join what `<<` names, within limits: aliases of aliases double at each level."""
+        super().flatten_mapping(node)
+        if len(node.value) > MOST_NODES:
+            raise _too_much(node)
 
 
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":bool"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+"), list("-+0123456789")
 )
+
+
+def _too_much(node: yaml.Node) -> yaml.MarkedYAMLError:
+    problem = f"more than {MOST_NODES:,} values or {MOST_LEVELS} levels, as of an alias inside itself"
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
 
 type_names = {
     list: "a list",
@@ -90,31 +112,43 @@ def read_source(file: Path, shown_as: str) -> Source:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise SpecError(f"{shown_as}: cannot be read: {reason}") from error
-    loader = _Loader(text)
-    try:
-        root = loader.get_single_node()
-        origins: dict[KeyPath, str] = {(): f"{shown_as}:1"}
-        data = _construct(loader, root, (), origins, shown_as) if root is not None else {}
-    except yaml.MarkedYAMLError as error:
-        marks = [mark for mark in (error.problem_mark, error.context_mark) if mark is not None]
-        line = marks[0].line + 1 if marks else 1
-        raise SpecError(f"{shown_as}:{line}: no valid YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise SpecError(f"{shown_as}: no valid YAML: {error}") from error
-    finally:
-        loader.dispose()
+    origins: dict[KeyPath, str] = {(): f"{shown_as}:1"}
+    data = _parsed(text, shown_as, origins)
+    if data is None:
+        data = {}
     if not isinstance(data, dict):
         raise SpecError(f"{shown_as}:1: an experiment is a mapping of keys to values, not {describe(data)}")
     return Source(data, origins)
 
 
+def _parsed(text: str, shown_as: str, origins: dict[KeyPath, str]) -> Any:
+    """Plain data of YAML text; adds the line of each key to `origins`. Raises `SpecError`, one line, for all else."""
+    if len(text) > MOST_BYTES:
+        raise SpecError(f"{shown_as}: {len(text):,} characters; allowed are at most {MOST_BYTES:,}")
+    try:
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        return None if root is None else _construct(loader, root, (), origins, shown_as)
+    except yaml.MarkedYAMLError as error:
+        marks = [mark for mark in (error.problem_mark, error.context_mark) if mark is not None]
+        line = marks[0].line + 1 if marks else 1
+        raise SpecError(f"{shown_as}:{line}: no valid YAML: {error.problem}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise SpecError(f"{shown_as}:{line}: no valid YAML: character {error.character:#04x} is not allowed") from error
+    except RecursionError as error:
+        raise SpecError(f"{shown_as}: nested too deeply; allowed are {MOST_LEVELS} levels") from error
+
+
 def _construct(loader: _Loader, node: yaml.Node, path: KeyPath, origins: dict[KeyPath, str], file: str) -> Any:
     """Plain data of `node`; notes the line of every key and list item on the way."""
+    if len(path) > MOST_LEVELS or len(origins) > MOST_NODES:
+        raise _too_much(node)
     if isinstance(node, yaml.MappingNode):
         loader.flatten_mapping(node)
         mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
-            key = loader.construct_object(key_node, deep=True)
+            key = _scalar(loader, key_node, file)
             where = f"{file}:{key_node.start_mark.line + 1}"
             if not isinstance(key, str):
                 raise SpecError(f"{where}: a key is text, not {key!r}")
@@ -129,7 +163,21 @@ def _construct(loader: _Loader, node: yaml.Node, path: KeyPath, origins: dict[Ke
             origins[(*path, index)] = f"{file}:{item.start_mark.line + 1}"
             items.append(_construct(loader, item, (*path, index), origins, file))
         return items
-    return loader.construct_object(node, deep=True)
+    return _scalar(loader, node, file)
+
+
+def _scalar(loader: _Loader, node: yaml.Node, file: str) -> Any:
+    """Text, a number, true/false or nothing; other tags of YAML are refused."""
+    try:
+        value = loader.construct_object(node, deep=True)
+    except (ValueError, OverflowError) as error:
+        raise SpecError(f"{file}:{node.start_mark.line + 1}: no valid YAML: {error}") from error
+    if not isinstance(value, str | int | float | None):
+        raise SpecError(
+            f"{file}:{node.start_mark.line + 1}: {node.tag.rpartition(':')[2]} is no kind of value here; allowed are "
+            "text, numbers, true/false, lists and mappings"
+        )
+    return value
 
 
 def describe(value: Any) -> str:
@@ -143,6 +191,7 @@ def parse_assignment(text: str) -> tuple[KeyPath, Any]:
     if not equals or not key.strip():
         raise SpecError(f"--set {text}: allowed is KEY=VALUE with a dotted key, as in model.width=0.5")
     try:
-        return tuple(key.strip().split(".")), yaml.load(value, _Loader)
-    except yaml.YAMLError as error:
-        raise SpecError(f"--set {text}: the value is no valid YAML") from error
+        return tuple(key.strip().split(".")), _parsed(value, "", {})
+    except SpecError as error:
+        shown = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+        raise SpecError(f"--set {shown}: the value is no valid YAML") from error

@@ -109,7 +109,8 @@ def _check(report: Path, material: Material, arguments: str) -> list[str]:
         return [f"{report}: no report here; `sasa report {arguments}` builds it"]
     derived = report_files(material, formats)
     stored = {name: (report / name).read_bytes() for name in present}
-    return [f"{report}/{line}" for line in compare_files(stored, derived)]
+    contradictions = [str(problem) for problem in material.problems if problem.contradicts]
+    return [*contradictions, *(f"{report}/{line}" for line in compare_files(stored, derived))]
 
 
 def report_files(material: Material, formats: Sequence[Format]) -> dict[str, bytes]:

@@ -64,7 +64,7 @@ def test_values_arrive_in_the_spec(write):
         ("heads: 4", "heads: 3", 8, ["model.attention.heads", "3 does not divide the 64 channels", "stage 3"]),
         ("heads: 4", "heads: 64", 8, ["heads of 1 channels"]),
         ("width: 0.25", "width: 0.26", 4, ["model.width", "0.26", "multiples of 0.03125"]),
-        ("width: 0.25", "width: yes", 4, ["model.width", "True is not allowed"]),
+        ("width: 0.25", "width: true", 4, ["model.width", "True is not allowed"]),
         ("epochs: 2", "epochs: two", 10, ["recipe.epochs", "'two' is not allowed", "integer"]),
         ("epochs: 2", "epochs: 0", 10, ["recipe.epochs", "0 is not allowed", "greater than or equal to 1"]),
         ("epochs: 2", "epochs: 2\n  warmup_epochs: 3", 11, ["recipe.warmup_epochs", "3 is more than the 2 epochs"]),
@@ -241,3 +241,54 @@ def test_no_value_of_a_key_escapes_as_another_error(value):
             expand_sweep(load_experiment("demo", [f"{key}={yaml.safe_dump(value, default_flow_style=True)}"]))
         except SpecError:
             continue
+
+
+def doubled(first: str, again: str) -> str:
+    """Aliases of aliases: the last line means 2^30 times the first."""
+    lines = [f"a0: &a0 {first}"]
+    lines += [f"a{n}: &a{n} {again.format(n - 1)}" for n in range(1, 31)]
+    return "\n".join([*lines, ""])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (doubled("[1, 1]", "[*a{0}, *a{0}]"), ":1: no valid YAML: more than 100,000 values or 50 levels"),
+        ("model: &a [*a]\n", ":1: no valid YAML: more than 100,000 values or 50 levels"),
+        ("model: " + "[" * 100_000, ": nested too deeply; allowed are 50 levels"),
+        ("model: " + "[" * 60 + "]" * 60, ":1: no valid YAML: more than 100,000 values or 50 levels"),
+        ("#" * 1_000_001, ": 1,000,001 characters; allowed are at most 1,000,000"),
+        ("name: x\nseeds: \x1b[31m\n", ":2: no valid YAML: character 0x1b is not allowed"),
+        ("name: x\x00\n", ":1: no valid YAML: character 0x00 is not allowed"),
+        ("name: x\nseeds: [!!float abc]\n", ":2: no valid YAML: could not convert string to float: 'abc'"),
+        ("name: x\n? [a]\n: 1\n", ":2: seq is no kind of value here; allowed are text, "),
+        ("name: !!timestamp 2024-01-01\n", ":1: timestamp is no kind of value here; allowed are text, "),
+        ("name: !!timestamp 2024-00-00\n", ":1: no valid YAML: month must be in 1..12"),
+    ],
+    ids=["bomb", "self", "deep", "levels", "long", "escape", "nul", "float", "key", "date", "no-date"],
+)
+def test_yaml_that_is_meant_to_break_a_reader_is_one_line(write, text: str, says: str):
+    file = write(text)
+    with pytest.raises(SpecError) as caught:
+        load_experiment(str(file))
+    message = str(caught.value)
+    assert message.startswith(f"{file}{says}")
+    assert "\n" not in message
+
+
+def test_merges_of_merges_are_bounded(write) -> None:
+    with pytest.raises(SpecError):
+        load_experiment(str(write(doubled("{k: 1, j: 2}", "{{<<: [*a{0}, *a{0}]}}"))))
+
+
+def test_off_and_a_date_are_text(write) -> None:
+    """As in YAML 1.2; in 1.1 they were false, and a date or, of the year's month 0, a traceback."""
+    file = write(GOOD.replace("epochs: 2", "epochs: 2\n  amp: off") + "description: 2024-00-00\n")
+    loaded = load_experiment(str(file), ["recipe.amp=off"])
+    assert (loaded.base.recipe.amp, loaded.description) == ("off", "2024-00-00")
+
+
+@pytest.mark.parametrize("value", ["!!float abc", "\x1b", "[" * 500, "&a [*a]"])
+def test_a_setting_that_is_no_yaml_is_one_line(write, value: str) -> None:
+    with pytest.raises(SpecError, match=r"--set recipe\.lr=.*: the value is no valid YAML$"):
+        load_experiment(str(write(GOOD)), [f"recipe.lr={value}"])

@@ -161,8 +161,8 @@ class Experiment:
     def finish(self, run: PlannedRun, test_last: float, **changes: Any) -> RunRecord:
         record = done_record(self.name, run, test_last, **changes)
         self.write(record)
-        rows = [f"{epoch},{test_last + epoch - 3}," for epoch in range(1, EPOCHS + 1)]
-        write_text(self.paths.run(run.run_id).metrics, "\n".join(["epoch,eval_top1,ema_top1", *rows, ""]))
+        text = curve_text(test_last, changes.get("ema"))
+        write_text(self.paths.run(run.run_id).metrics, text)
         spec = spec_text(self.name, run)
         if spec is not None:
             write_text(self.paths.run(run.run_id).spec, spec)
@@ -180,6 +180,13 @@ class Experiment:
         paths = self.paths.run(record.run_id)
         make_folder(paths.folder)
         write_record(paths, record)
+
+
+def curve_text(test_last: float, ema: float | None = None) -> str:
+    """`metrics.csv` to the record of `done_record`: the best epoch is the last but one."""
+    raw = [test_last + (1.5 if epoch == EPOCHS - 1 else epoch - 3) for epoch in range(1, EPOCHS + 1)]
+    rows = [f"{epoch},{top1},{'' if ema is None else top1 + ema}" for epoch, top1 in enumerate(raw, start=1)]
+    return "\n".join(["epoch,eval_top1,ema_top1", *rows, ""])
 
 
 def _distinct(values: Any) -> list[Any]:

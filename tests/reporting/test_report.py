@@ -17,9 +17,10 @@ from sasa_cli.errors import SpecError
 from sasa_cli.reporting.report import ReportResult, build_report, check_report, parse_formats
 from sasa_cli.runs.files import make_folder, write_text
 from sasa_cli.runs.paths import ExperimentPaths
+from sasa_cli.runs.record import Scores, read_record
 
 from .conftest import Maker, write_small
-from .results_folder import EXTENT, STAGES, Experiment
+from .results_folder import EPOCHS, EXTENT, STAGES, Experiment
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -295,3 +296,16 @@ def test_reports_need_no_torch() -> None:
     program = "import sys, sasa_cli.reporting.report; print('torch' in sys.modules, 'pandas' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_check_holds_records_against_their_metrics(small: Experiment) -> None:
+    """An edited record gives another report, built from it, that would agree with itself."""
+    run = small.runs[0]
+    record = read_record(small.paths.run(run.run_id))
+    assert record is not None
+    assert record.metrics is not None
+    edited = record.metrics.val_last.model_copy(update={"raw": Scores(loss=1.0, top1=99.5, top5=99.9)})
+    small.write(record.model_copy(update={"metrics": record.metrics.model_copy(update={"val_last": edited})}))
+    build_report([small.paths.folder], ("md",))
+    (difference,) = check_report([small.paths.folder])
+    assert difference.startswith(f"runs/{run.run_id}/record.json: says val top-1 99.5 after its last epoch {EPOCHS}, ")

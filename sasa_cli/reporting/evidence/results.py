@@ -54,6 +54,8 @@ class BrokenFile:
     run_id: str | None = None
     home: str = HOME
     """The folder of its experiment, as seen from the report."""
+    contradicts: bool = False
+    """Whether it can be read, but says something else than another file of the same run."""
 
     @property
     def url(self) -> str | None:
@@ -161,11 +163,32 @@ def _run(paths: RunPaths, planned: PlannedRun | None, problems: list[BrokenFile]
     if record is not None:
         identity = planned or PlannedRun.model_validate(record.model_dump(include=set(PlannedRun.model_fields)))
         curve = _curve(paths, problems) if state.status == "done" else ()
+        problems += _contradictions(record, curve, run_id)
         return Run(identity, state.status, state.note, record, curve)
     if planned is None:
         problems.append(BrokenFile(f"runs/{run_id}", f"holds no {paths.record.name}", run_id))
         return None
     return Run(planned, state.status, state.note)
+
+
+def _contradictions(record: RunRecord, curve: Curve, run_id: str) -> list[BrokenFile]:
+    """Where the record of a finished run says something else than its `metrics.csv`: one of them was changed."""
+    if record.metrics is None or not curve:
+        return []
+    by_epoch = dict(curve)
+    file = f"runs/{run_id}/record.json"
+    said = {"last": record.metrics.val_last, "best": record.metrics.val_best}
+    return [
+        BrokenFile(
+            file,
+            f"says val top-1 {evaluation.reported.top1:g} after its {which} epoch {evaluation.epoch}, metrics.csv "
+            + (f"{by_epoch[evaluation.epoch]:g}" if evaluation.epoch in by_epoch else "has no such epoch"),
+            run_id,
+            contradicts=True,
+        )
+        for which, evaluation in said.items()
+        if by_epoch.get(evaluation.epoch) != evaluation.reported.top1
+    ]
 
 
 def _specs(paths: ExperimentPaths, runs: Iterable[Run], problems: list[BrokenFile]) -> dict[str, RunSpec]:
