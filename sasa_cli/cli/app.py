@@ -117,6 +117,8 @@ def train(
         record = train_run(spec, paths, run_options, display.step)
     console.print(sweep_table(plan.runs, [state_of(paths)]))
     console.print(f"{attention_line(record)}\nrun folder: {paths.folder}", highlight=False)
+    for note in record.data.notes if record.data else ():
+        console.print(f"images: {note}", highlight=False)
     if as_json:
         typer.echo(record.model_dump_json(indent=2))
 

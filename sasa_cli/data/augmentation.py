@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torchvision import transforms
 
 from sasa_cli.data.images import ArrayImages, Images, Indices
+from sasa_cli.spec import SMALL_INPUT_LIMIT
 
 CROP_PADDING = 4  # He et al. 2016, section 4.2
 RAND_AUGMENT = "rand-m9-mstd0.5-inc1"
@@ -92,10 +93,14 @@ def train_batches(images: Images, augmentation: Augmentation, image_size: int) -
 
 
 def eval_batches(images: Images, image_size: int) -> MakeBatch:
-    """How batches to evaluate on are made: resized, and the centre cropped where images are files."""
+    """How batches to evaluate on are made: resized, and the centre cropped where large images are files.
+
+    Small ones are taken whole, as they are to train on.
+    """
     if _fits(images, image_size):
         return ArrayBatches(images, crop_flip=False)
-    crop_share = 1.0 if isinstance(images, ArrayImages) else None  # None: 0.875, timm's for ImageNet
+    whole = isinstance(images, ArrayImages) or image_size <= SMALL_INPUT_LIMIT
+    crop_share = 1.0 if whole else None  # None: 0.875, timm's for ImageNet
     return TransformedBatches(images, create_transform(image_size, use_prefetcher=True, crop_pct=crop_share))
 
 

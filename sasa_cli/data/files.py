@@ -126,7 +126,7 @@ def find_image_folder(name: str, root: Path) -> tuple[Path, Path]:
 
 
 def _has_subfolders(folder: Path) -> bool:
-    return folder.is_dir() and any(entry.is_dir() for entry in folder.iterdir())
+    return folder.is_dir() and any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir())
 
 
 def check_reader(name: str) -> None:

@@ -20,6 +20,20 @@ Pixels = NDArray[np.uint8]
 BROKEN_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises
 
 
+def in_rgb(image: Image.Image) -> Image.Image:
+    """An image in RGB, 16 bits of grey scaled to 8: Pillow alone clips them, so that all but black is white.
+
+    Raises:
+        ValueError: numbers whose range nobody says.
+    """
+    if image.mode.startswith("I;16"):
+        scaled = np.asarray(image).astype(np.float32) * (255 / 65535)
+        return Image.fromarray(np.rint(scaled).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"its pixels are numbers without a range (mode {image.mode}); save it with 8 or 16 bits")
+    return image.convert("RGB")
+
+
 class Images(ABC):
     """Images and their labels, `(N,)` int64."""
 
@@ -82,7 +96,7 @@ class FileImages(Images):
         path = self.root / self.names[index]
         try:
             with Image.open(path) as image:
-                return image.convert("RGB")
+                return in_rgb(image)
         except BROKEN_IMAGE as error:
             raise DataError(f"{path.absolute()}: cannot be read as an image: {error}") from error
 
@@ -108,7 +122,7 @@ class ReaderImages(Images):
         try:
             stream, _label = self.reader[place]
             with stream, Image.open(stream) as image:
-                return image.convert("RGB")
+                return in_rgb(image)
         except BROKEN_IMAGE as error:
             raise DataError(f"{self.name}: image {place} cannot be read: {error}") from error
 

@@ -9,8 +9,9 @@ from timm.data.dataset_factory import create_dataset
 
 from sasa_cli.data.catalog import BUILT_IN, IMAGE_FOLDERS, check_available, data_root, given_root, number_of_classes
 from sasa_cli.data.cifar import read_cifar
-from sasa_cli.data.files import BUILT_IN_FILE, CIFAR_LAYOUTS, find_image_folder
-from sasa_cli.data.images import ArrayImages, DecodedImages, FileImages, Images, ReaderImages
+from sasa_cli.data.files import BUILT_IN_FILE, CIFAR_LAYOUTS
+from sasa_cli.data.folders import read_image_folder
+from sasa_cli.data.images import ArrayImages, DecodedImages, Images, ReaderImages
 from sasa_cli.errors import DataError
 from sasa_cli.spec import DataSpec
 
@@ -33,7 +34,7 @@ def read_source(spec: DataSpec, data_dir: Path | None) -> Source:
     if spec.name in CIFAR_LAYOUTS:
         return read_cifar(spec.name, data_root(spec, data_dir), num_classes)
     if spec.name in IMAGE_FOLDERS:
-        return _read_image_folder(spec, data_root(spec, data_dir), num_classes)
+        return read_image_folder(spec.name, data_root(spec, data_dir), num_classes)
     # The other readers know a place of their own; webdataset does not.
     needs_root = spec.name.startswith("wds/")
     root = data_root(spec, data_dir) if needs_root else given_root(spec, data_dir)
@@ -52,31 +53,6 @@ def _read_built_in() -> Source:
             for split in ("train", "test")
         )
         return train, test, ()
-
-
-def _read_image_folder(spec: DataSpec, root: Path, num_classes: int) -> Source:
-    train_folder, test_folder = find_image_folder(spec.name, root)
-    train, train_classes = _list_images(train_folder)
-    test, test_classes = _list_images(test_folder)
-    if len(train_classes) != num_classes:
-        raise DataError(
-            f"{train_folder.absolute()}: {len(train_classes)} classes, expected {num_classes}; "
-            f"data.num_classes: {len(train_classes)} takes these images as they are"
-        )
-    if unlike := sorted(set(train_classes) ^ set(test_classes)):
-        raise DataError(
-            f"{test_folder.absolute()}: not the classes of {train_folder.name}: {unlike[0]!r} is in one only"
-        )
-    return train, test, ()
-
-
-def _list_images(folder: Path) -> tuple[FileImages, list[str]]:
-    try:
-        reader = create_dataset("", root=str(folder), search_split=False).reader
-    except RuntimeError as error:
-        raise DataError(f"{folder.absolute()}: no images: {error}") from error
-    names = [str(Path(path).relative_to(folder)) for path, _label in reader.samples]
-    return FileImages(folder, names, [label for _path, label in reader.samples]), list(reader.class_to_idx)
 
 
 def _read_with_timm(name: str, root: Path | None, split: str, num_classes: int) -> Images:

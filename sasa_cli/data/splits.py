@@ -29,8 +29,6 @@ class Splits:
     mean: Channels
     std: Channels
     fingerprint: DataFingerprint
-    notes: tuple[str, ...]
-    """What a reader of the results should know about the images, one line each."""
 
 
 @as_data_error()
@@ -67,8 +65,8 @@ def load_splits(spec: DataSpec, data_dir: Path | None) -> Splits:
             val=len(val_indices),
             test=len(test),
             classes=num_classes,
+            notes=notes,
         ),
-        notes=notes,
     )
 
 

@@ -91,6 +91,8 @@ class Environment(Stored):
     """How the C library's allocator was set; None on a GPU, and in older records."""
     backends: dict[str, str]
     """Attention backend by layer, as chosen for this run."""
+    libraries: dict[str, str] = {}
+    """Versions of what reads and changes images (numpy, Pillow, torchvision); none in older records."""
     refused: dict[str, str] = {}
     """Attention backends that are preferred to the chosen ones for some layer, and why they did not run."""
 
@@ -102,7 +104,19 @@ class Environment(Stored):
         return [f"{name} {getattr(other, name)} instead of {getattr(self, name)}" for name in names]
 
 
-DECISIVE = ("device", "device_name", "threads", "dtype", "sasa", "torch", "timm", "code", "kernel", "backends")
+DECISIVE = (
+    "device",
+    "device_name",
+    "threads",
+    "dtype",
+    "sasa",
+    "torch",
+    "timm",
+    "code",
+    "kernel",
+    "backends",
+    "libraries",
+)
 """What of an environment may change numbers; threads do so on the CPU alone."""
 
 
@@ -116,6 +130,8 @@ class DataFingerprint(Stored):
     val: int
     test: int
     classes: int
+    notes: tuple[str, ...] = ()
+    """What is unusual about them: fewer than published, files that were left out."""
 
 
 class Sitting(Stored):

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 import timm
@@ -17,6 +18,7 @@ from sasa_cli.training.code import code_fingerprint
 from sasa_cli.training.devices import DEVICES
 
 GIT_SECONDS = 5.0
+LIBRARIES = ("numpy", "pillow", "torchvision")
 # Without a fixed workspace, cuBLAS may sum in another order each time; read when CUDA starts.
 CUBLAS_WORKSPACE = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
@@ -62,6 +64,7 @@ def capture_environment(device: torch.device, dtype: torch.dtype, allocator: str
         code=code_fingerprint(),
         kernel=instruction_set() if device.type == "cpu" else None,
         allocator=allocator,
+        libraries={name: version(name) for name in LIBRARIES},
         backends={},
     )
 

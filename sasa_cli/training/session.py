@@ -133,7 +133,7 @@ class Session:
         check_available(self.spec.data, data_dir)
         splits = load_splits(self.spec.data, data_dir)
         check_pairs(self.spec.recipe, min(self.spec.recipe.batch_size, len(splits.train)))
-        for note in splits.notes:
+        for note in splits.fingerprint.notes:
             self.journal.log(f"data: {note}")
         return splits
 

@@ -1,6 +1,9 @@
 import io
 import json
+import os
 import pickle
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,7 @@ from PIL import Image
 from timm.data.dataset import IterableImageDataset
 
 from sasa_cli.data import sources
+from sasa_cli.data.augmentation import eval_batches
 from sasa_cli.data.files import CIFAR_LAYOUTS, READER_PACKAGES
 from sasa_cli.data.images import ArrayImages, DecodedImages, FileImages, ReaderImages
 from sasa_cli.data.sources import read_source
@@ -43,7 +47,7 @@ def test_cifar_pixels_and_fine_labels_are_those_of_the_files(cifar_root: Callabl
 
 
 def test_cifar_shorter_than_published_is_noted(cifar_root: Callable[..., Path]) -> None:
-    notes = load_splits(DataSpec(name="cifar10"), cifar_root()).notes
+    notes = load_splits(DataSpec(name="cifar10"), cifar_root()).fingerprint.notes
     assert notes == (
         "cifar10: 100 train images here, 50,000 as published",
         "cifar10: 20 test images here, 10,000 as published",
@@ -105,7 +109,7 @@ def test_image_folder_has_its_classes_in_order_of_name(image_folder: Path) -> No
 
 
 def test_image_folder_with_other_classes_than_said(image_folder: Path) -> None:
-    with pytest.raises(DataError, match=r"train: 3 classes, expected 1000; data.num_classes: 3 takes"):
+    with pytest.raises(DataError, match=r"train: 3 classes, expected 1000: cat, dog, emu; data.num_classes: 3 takes"):
         read_source(DataSpec(name="imagenet"), image_folder)
     (image_folder / "val" / "emu").rename(image_folder / "val" / "fox")
     with pytest.raises(DataError, match="val: not the classes of train: 'emu' is in one only"):
@@ -292,7 +296,7 @@ def test_real_cifar10(real_data_dir: Path) -> None:
     pixels = splits.train.pixels[::9] / 255
     assert pixels.mean((0, 2, 3)) == pytest.approx(splits.mean, abs=0.004)
     assert pixels.std((0, 2, 3)) == pytest.approx(splits.std, abs=0.004)
-    assert len(splits.test) == 10_000 or splits.notes
+    assert len(splits.test) == 10_000 or splits.fingerprint.notes
 
 
 def test_real_imagenette(real_data_dir: Path) -> None:
@@ -302,3 +306,98 @@ def test_real_imagenette(real_data_dir: Path) -> None:
     assert np.bincount(splits.val.labels).tolist() == [10] * 10
     assert np.bincount(splits.test.labels).tolist() == [50] * 10
     assert splits.test.image(499).size == (224, 224)
+
+
+def write_image(path: Path, pixels: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pixels)).save(path)
+
+
+def grey(shade: int) -> Any:
+    return np.full((8, 8), shade, np.uint8)
+
+
+def test_a_class_is_the_first_folder_below_the_split(tmp_path: Path) -> None:
+    """timm takes the last: cats of 2023 and 2024 were two classes, and so were those years of dogs."""
+    for split in ("train", "val"):
+        for animal, shade in (("cat", 10), ("dog", 200)):
+            for year in ("2023", "2024"):
+                write_image(tmp_path / split / animal / year / "1.png", grey(shade))
+    train, test, _notes = read_source(DataSpec(name="folder", num_classes=2), tmp_path)
+    for images in (train, test):
+        shades = [(np.asarray(images[index][0]).max(), images[index][1]) for index in range(len(images))]
+        assert shades == [(10, 0), (10, 0), (200, 1), (200, 1)]
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "1", "2"])
+def test_classes_that_tie_in_natural_order_have_one_order(tmp_path: Path, hash_seed: str) -> None:
+    for split, names in (("train", "aAbB"), ("val", "BbAa")):
+        for name in names:
+            write_image(tmp_path / split / name / "1.png", grey(ord(name)))
+    code = (
+        "import sys; from pathlib import Path; from sasa_cli.data.sources import read_source; "
+        "from sasa_cli.spec import DataSpec; "
+        "found = read_source(DataSpec(name='folder', num_classes=4), Path(sys.argv[1])); "
+        "print([list(each.names) for each in found[:2]])"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env=environment, capture_output=True, text=True, check=True
+    )
+    names = ["A/1.png", "a/1.png", "B/1.png", "b/1.png"]
+    assert told.stdout.strip() == str([names, names])
+
+
+def test_sixteen_bits_of_grey_are_scaled(tmp_path: Path) -> None:
+    """Clipped to 255, all of it would be white."""
+    for split in ("train", "val"):
+        write_image(tmp_path / split / "x" / "1.png", np.array([[0, 257, 32768, 65535]] * 2, np.uint16))
+        write_image(tmp_path / split / "y" / "1.png", grey(1))
+    train, _test, _notes = read_source(DataSpec(name="folder", num_classes=2), tmp_path)
+    assert np.asarray(train[0][0])[0].tolist() == [[0] * 3, [1] * 3, [128] * 3, [255] * 3]
+
+
+def test_numbers_without_a_range_are_refused_by_name(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write_image(tmp_path / split / "x" / "1.tiff", np.full((4, 4), 0.5, np.float32))
+        write_image(tmp_path / split / "y" / "1.png", grey(1))
+    train, _test, _notes = read_source(DataSpec(name="folder", num_classes=2), tmp_path)
+    with pytest.raises(DataError, match=r"x/1\.tiff: cannot be read as an image: .*numbers without a range \(mode F\)"):
+        train.image(0)
+
+
+def test_what_pillow_reads_is_read_and_the_rest_is_counted(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for ending in ("png", "bmp", "webp", "tif", "jp2"):
+            write_image(tmp_path / split / "x" / f"1.{ending}", grey(1))
+        write_image(tmp_path / split / "y" / "1.png", grey(1))
+        for other in (
+            "x/notes.txt",
+            "x/more.txt",
+            "x/label",
+            "loose.png",
+            ".hidden/1.png",
+            "x/.ipynb_checkpoints/1.png",
+        ):
+            (tmp_path / split / other).parent.mkdir(exist_ok=True)
+            (tmp_path / split / other).write_bytes(png(3))
+    train, _test, notes = read_source(DataSpec(name="folder", num_classes=2), tmp_path)
+    assert len(train) == 6
+    says = "4 of 10 files are left out, being no images of a class: 1 .png, 2 .txt, 1 without an ending"
+    assert notes == (f"train: {says}", f"val: {says}")
+
+
+def test_a_wrong_number_of_classes_names_those_that_were_found(image_folder: Path) -> None:
+    with pytest.raises(DataError, match="train: 3 classes, expected 4: cat, dog, emu; "):
+        read_source(DataSpec(name="folder", num_classes=4), image_folder)
+
+
+def test_small_images_in_files_are_evaluated_whole(tmp_path: Path) -> None:
+    """As they are trained on: a centre crop of 0.875 would zoom in."""
+    pixels = np.random.default_rng(0).integers(256, size=(32, 32, 3), dtype=np.uint8)
+    for split in ("train", "val"):
+        write_image(tmp_path / split / "x" / "1.png", pixels)
+        write_image(tmp_path / split / "y" / "1.png", grey(1))
+    train, _test, _notes = read_source(DataSpec(name="folder", num_classes=2), tmp_path)
+    (shown,) = eval_batches(train, 32)(np.array([0]), 0)
+    assert np.array_equal(shown.numpy().transpose(1, 2, 0), pixels)

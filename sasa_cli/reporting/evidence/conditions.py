@@ -10,6 +10,11 @@ SHOWN_DIGITS = 8  # of a hash
 ANY = "any"
 """The value of a condition that has no effect on that device."""
 
+
+def _libraries(environment: Environment) -> str:
+    return " and ".join(f"{name} {version}" for name, version in sorted(environment.libraries.items())) or "none noted"
+
+
 ENVIRONMENT_FIELDS: dict[str, Callable[[Environment], str]] = {
     "device": lambda environment: environment.device,
     "device name": lambda environment: environment.device_name,
@@ -18,6 +23,7 @@ ENVIRONMENT_FIELDS: dict[str, Callable[[Environment], str]] = {
     "sasa": lambda environment: environment.sasa,
     "torch": lambda environment: environment.torch,
     "timm": lambda environment: environment.timm,
+    "libraries": _libraries,
     "python": lambda environment: environment.python,
     "platform": lambda environment: environment.platform,
     "code": lambda environment: (environment.code or "not recorded")[:16],
@@ -37,14 +43,16 @@ class Conditions(NamedTuple):
     code: str
     """Fingerprint of the code; the git commit of records that have none."""
     kernel: str
+    libraries: str
+    """That read and change images."""
     data: str
     backends: str
 
 
 TITLES = Conditions(
-    "device", "threads", "sasa", "torch", "timm", "code", "attention kernel", "data", "attention backend"
+    *("device", "threads", "sasa", "torch", "timm", "code", "attention kernel", "with", "data", "attention backend")
 )
-OF_THE_MACHINE = ("device", "threads", "sasa", "torch", "timm", "code", "kernel")
+OF_THE_MACHINE = ("device", "threads", "sasa", "torch", "timm", "code", "kernel", "libraries")
 """What cells must have in common to be compared: images and backends may follow from what makes them differ."""
 
 
@@ -90,6 +98,7 @@ def _conditions_in(environment: Environment, data: str) -> Conditions:
         timm=environment.timm,
         code=(environment.code or environment.git_commit or "none")[:SHOWN_DIGITS],
         kernel=environment.kernel or "none",
+        libraries=_libraries(environment),
         data=data,
         backends=backend or "none",
     )

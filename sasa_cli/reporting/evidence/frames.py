@@ -90,11 +90,12 @@ def _recorded(record: RunRecord) -> dict[str, Any]:
         for split, epoch in product(("val", "test"), ("last", "best")):
             values |= _scores(split, epoch, getattr(record.metrics, f"{split}_{epoch}"))
     if record.data:
-        values |= dict(_flat({"images": record.data.model_dump()}))
+        values |= dict(_flat({"images": record.data.model_dump(exclude_defaults=True)}))
     if record.environment:
         environment = record.environment.model_dump() | {
             "backends": ", ".join(dict.fromkeys(record.environment.backends.values())),
             "refused": ", ".join(record.environment.refused),
+            "libraries": ", ".join(f"{name} {version}" for name, version in record.environment.libraries.items()),
         }
         values |= dict(_flat({"environment": environment}))
         values["sittings"] = 1 + len(record.earlier_sittings)

@@ -20,7 +20,7 @@ def caveats(material: Material) -> list[str]:
     if waiting:
         counts = ", ".join(f"{count} {state}" for state, count in sorted(waiting.items()))
         sentences.append(f"{waiting.total()} of {len(runs)} runs have no final numbers: {counts}.")
-    sentences += [*_split(material.cells), *differences(runs), *fallbacks(runs)]
+    sentences += [*_split(material.cells), *differences(runs), *fallbacks(runs), *_notes_on_images(runs)]
     if material.outside:
         sentences.append(
             f"{len(material.outside)} runs belong to no cell of the plan and are listed apart; no mean includes them."
@@ -71,6 +71,12 @@ def fallbacks(runs: Iterable[Run]) -> list[str]:
         f"run there: {why}."
         for (name, why), count in sorted(found.items())
     ]
+
+
+def _notes_on_images(runs: Iterable[Run]) -> list[str]:
+    """What is unusual about the images of the runs, one sentence each."""
+    found = {note: None for run in runs if run.record and run.record.data for note in run.record.data.notes}
+    return [f"Of the images, {note}." for note in found]
 
 
 def _split(cells: Sequence[Cell]) -> list[str]:

@@ -36,6 +36,7 @@ def test_unlike_runs_are_named(small: Experiment) -> None:
         ({"timm": "1.0.30"}, "timm 1.0.30"),
         ({"code": "feed" * 16}, "code feedfeed"),
         ({"kernel": "avx2"}, "attention kernel avx2"),
+        ({"libraries": {"numpy": "2.1", "pillow": "12.0"}}, "with numpy 2.1 and pillow 12.0"),
         ({"data": {"sha256": "cd" * 32}}, "data cdcdcdcd"),
         ({"backends": {"layer1": "shift", "layer2": "shift"}}, "attention backend shift"),
         ({"backends": {"layer1": "shift", "layer2": "eager"}}, "attention backend layer1 shift, layer2 eager"),
