@@ -29,6 +29,7 @@ DEPTHS: dict[str, tuple[int, int, int, int]] = {
 }
 # Settings of attention that an attention stem follows too.
 STEM_SETTINGS = ("position", "content", "embedding")
+HASH_DIGITS = 8
 # Settings that joined after the first runs, and what those runs did: with that value they stay out of a run's hash,
 # so that earlier runs keep their names.
 EARLIER_VALUES = {("model", "attention", "pool"): "after", ("recipe", "threads"): None}
@@ -316,6 +317,8 @@ class RunSpec(Section):
     data: DataSpec
     recipe: Annotated[Recipe, AfterValidator(Recipe.canonical)]
     seed: Annotated[int, Field(ge=0)]
+    hash_digits: PositiveInt = HASH_DIGITS
+    """More only where that many are the same in another cell of the sweep."""
 
     def settings(self) -> dict[str, Any]:
         """All that the numbers depend on but the seed, by dotted key: `model.attention.heads`."""
@@ -325,19 +328,23 @@ class RunSpec(Section):
                 return {prefix: node}
             return {key: leaf for name, below in node.items() for key, leaf in flat(f"{prefix}.{name}", below).items()}
 
-        identity = json.loads(_identity(self.model, self.data, self.recipe))
+        identity = json.loads(self.identity)
         return {key: leaf for section, node in identity.items() for key, leaf in flat(section, node).items()}
 
     @property
+    def identity(self) -> str:
+        """All that the numbers depend on but the seed: two specs are of one cell when these are equal."""
+        return _identity(self.model, self.data, self.recipe)
+
+    @property
     def cell_hash(self) -> str:
-        """Hash of all that the numbers depend on but the seed."""
-        return _digest(_identity(self.model, self.data, self.recipe))
+        """Stands for `identity` in names."""
+        return _digest(self.identity, self.hash_digits)
 
     @property
     def run_id(self) -> str:
-        identity = _identity(self.model, self.data, self.recipe)
-        with_seed = identity.removesuffix("}") + f', "seed": {self.seed}}}'  # which stays in the order of the keys
-        return f"{self.label}-s{self.seed}-{_digest(with_seed)}"
+        with_seed = self.identity.removesuffix("}") + f', "seed": {self.seed}}}'  # stays in the order of the keys
+        return f"{self.label}-s{self.seed}-{_digest(with_seed, self.hash_digits)}"
 
 
 @functools.lru_cache(maxsize=4096)  # asked for each run several times, and the seeds of a cell have the same
@@ -357,5 +364,5 @@ def _identity(model: ModelSpec, data: DataSpec, recipe: Recipe) -> str:
     return json.dumps(identity, sort_keys=True)
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+def _digest(text: str, digits: int) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]

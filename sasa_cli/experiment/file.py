@@ -235,14 +235,16 @@ def _line(source: Source, path: KeyPath, message: str) -> str:
 def run_yaml(spec: RunSpec) -> str:
     """`spec.yaml`: an experiment file with this one run, everything resolved.
 
-    Its only cell is named after the run's label, so that the run trained from it has the same folder.
+    Its only cell is named after the run's label, so that the run trained from it has the same folder. A width that
+    was matched stands there as a width: what it was matched to is no longer asked.
     """
+    cell = {key: value for key, value in spec.cell.items() if not f"{key}.".startswith("model.match.")}
     content = {
         "name": spec.experiment,
         "model": spec.model.model_dump(mode="json", exclude_none=True),
         "data": spec.data.model_dump(mode="json"),
         "recipe": spec.recipe.model_dump(mode="json"),
-        "sweep": [{"name": spec.label, **spec.cell}],
+        "sweep": [{"name": spec.label, **cell}],
         "seeds": [spec.seed],
     }
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

@@ -10,7 +10,7 @@ from sasa_cli.errors import KeyPath, SpecError
 from sasa_cli.experiment.file import SECTIONS, Body, Experiment
 from sasa_cli.experiment.source import describe
 from sasa_cli.kinds import KINDS, attend, have_extent, have_pool
-from sasa_cli.spec import STEM_SETTINGS, RunSpec
+from sasa_cli.spec import HASH_DIGITS, STEM_SETTINGS, RunSpec
 
 STAGES = "model.stages"
 EXTENT = "model.attention.spatial_extent"
@@ -35,7 +35,7 @@ def base_run(experiment: Experiment, seed: int | None) -> RunSpec:
     """The run of `sasa train`: the base model with one seed; the same run as the sweep's where it has it."""
     seed = experiment.seeds[0] if seed is None else seed
     base = _run(experiment, experiment.base, _base_points(experiment), seed)
-    same = (spec for spec in _expanded(experiment) if spec.cell_hash == base.cell_hash)
+    same = (spec for spec in _expanded(experiment) if spec.identity == base.identity)
     return next(same, base).model_copy(update={"seed": seed})
 
 
@@ -63,14 +63,14 @@ def _expanded(experiment: Experiment) -> list[RunSpec]:
             problems.extend(str(error).splitlines())
             continue
         cell = _run(experiment, body, points or _base_points(experiment), experiment.seeds[0])
-        cells.setdefault(cell.cell_hash, cell)
+        cells.setdefault(cell.identity, cell)
         for of_axis, place, point in zip(trained, places, points, strict=True):
             if any(_has_effect(body, key) for key, _, _ in point):
-                of_axis.setdefault(place, []).append(cell.cell_hash)
+                of_axis.setdefault(place, []).append(cell.identity)
     problems = problems or [line for pair in zip(axes, trained, strict=True) for line in _doubles(experiment, *pair)]
     if problems:
         raise SpecError("\n".join(dict.fromkeys(problems)))
-    labelled = _with_unique_labels(list(cells.values()))
+    labelled = _with_unique_labels(_with_unique_hashes(list(cells.values())))
     # Seeds vary slowest: after each round of cells there is something to compare.
     return [cell.model_copy(update={"seed": seed}) for seed in experiment.seeds for cell in labelled]
 
@@ -78,8 +78,8 @@ def _expanded(experiment: Experiment) -> list[RunSpec]:
 def _doubles(experiment: Experiment, axis: Sequence[Point], trained: Mapping[int, Sequence[str]]) -> Iterator[str]:
     """A line for each value of an axis that trains nothing else than another: a slip, whose runs would be missed."""
     first: dict[tuple[str, ...], int] = {}
-    for place, hashes in trained.items():
-        other = first.setdefault(tuple(hashes), place)
+    for place, identities in trained.items():
+        other = first.setdefault(tuple(identities), place)
         if other != place:
             same, double = (", ".join(f"{key}: {value}" for key, value, _ in axis[each]) for each in (other, place))
             where = experiment.source.origin(axis[place][0][2])
@@ -213,6 +213,19 @@ def _plain(value: Any) -> str:
     if isinstance(value, bool):
         value = str(value).lower()
     return re.sub(r"[^A-Za-z0-9.]+", "-", str(value)).strip("-.") or "none"
+
+
+def _with_unique_hashes(cells: list[RunSpec]) -> list[RunSpec]:
+    """Different cells whose hashes are the same as far as they are written have more of it written."""
+    while True:
+        alike = Counter(cell.cell_hash for cell in cells)
+        if len(alike) == len(cells):
+            return cells
+        cells = [_with_longer_hash(cell) if alike[cell.cell_hash] > 1 else cell for cell in cells]
+
+
+def _with_longer_hash(cell: RunSpec) -> RunSpec:
+    return cell.model_copy(update={"hash_digits": cell.hash_digits + HASH_DIGITS})
 
 
 def _with_unique_labels(cells: list[RunSpec]) -> list[RunSpec]:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from sasa_cli.counting.macs import count_model
 from sasa_cli.data.catalog import number_of_classes
-from sasa_cli.errors import RunError
-from sasa_cli.experiment.file import run_yaml
+from sasa_cli.errors import RunError, SpecError
+from sasa_cli.experiment.file import load_experiment, run_yaml
+from sasa_cli.experiment.sweep import base_run
 from sasa_cli.runs.files import make_folder, write_text
 from sasa_cli.runs.lock import locked
 from sasa_cli.runs.paths import RunPaths
@@ -115,7 +116,24 @@ def _earlier_record(spec: RunSpec, paths: RunPaths) -> RunRecord | None:
         raise RunError(
             f"{paths.record}: belongs to run {earlier.run_id}, not to {spec.run_id}; start anew with --fresh"
         )
+    _check_settings(spec, paths)
     return earlier
+
+
+def _check_settings(spec: RunSpec, paths: RunPaths) -> None:
+    """Refuse to go on with a run of other settings whose name is the same: eight digits of a hash can be.
+
+    Raises:
+        RunError: the folder's spec says other settings.
+    """
+    try:
+        stored = base_run(load_experiment(str(paths.spec)), None)
+    except SpecError:  # absent, or damaged: a run says what it is in its name and record
+        return
+    if stored.identity != spec.identity:
+        raise RunError(
+            f"{paths.spec}: other settings under the same name {spec.run_id}; train them into another folder with --out"
+        )
 
 
 def _first_record(spec: RunSpec, earlier: RunRecord | None) -> RunRecord:

@@ -98,6 +98,22 @@ def test_the_resolved_file_holds_the_width_that_was_found(write, tmp_path: Path)
     assert base_run(load_experiment(str(again)), None).run_id == spec.run_id
 
 
+@pytest.mark.parametrize(
+    "axes",
+    [
+        "model.match.budget: [params, flops]",
+        "model.match: [{budget: params, to: sasa_resnet26, stages: CCCC}, {budget: flops, to: sasa_resnet26, "
+        "stages: CCCC}]",
+    ],
+    ids=["key", "section"],
+)
+def test_the_resolved_file_of_what_is_matched_trains_again(write, tmp_path: Path, axes: str):
+    again = tmp_path / "spec.yaml"
+    for spec in expand_sweep(load_experiment(write("model.stages: [CCCC, CCAA, AAAA]", axes))):
+        again.write_text(run_yaml(spec))
+        assert base_run(load_experiment(str(again)), None).run_id == spec.run_id
+
+
 def test_a_match_gives_the_network_that_its_width_gives(write):
     (found, *_) = reversed(expand_sweep(load_experiment(write())))
     written = write("match: {budget: params, to: sasa_resnet26, stages: CCCC}", f"width: {found.model.width}")

@@ -1,5 +1,6 @@
 """Axes x seeds to runs: how many, which, and how they are called."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sasa_cli.cli.app import app
 from sasa_cli.errors import SpecError
 from sasa_cli.experiment.file import load_experiment
 from sasa_cli.experiment.sweep import base_run, expand_sweep
+from sasa_cli.spec import HASH_DIGITS
 
 ROOT = Path(__file__).parents[2]
 PLACEMENTS = ["CCCC", "CCCA", "CCAA", "CAAA", "AAAA"]
@@ -183,3 +185,25 @@ def test_an_axis_without_effect_is_said_to_be(tmp_path: Path):
     file.write_text(BASE + "sweep: {model.stages: [CCCC, AAAA], model.attention.spatial_extent: [3, 7]}\n")
     result = CliRunner().invoke(app, ["sweep", str(file), "--dry-run"])
     assert "note: model.attention.spatial_extent is without effect in CCCC" in result.stdout
+
+
+def rates_that_share_a_hash(identity: str, rate: str) -> list[str]:
+    """Two learning rates whose specs have the same first eight digits of their hash; the search takes half a second."""
+    seen: dict[str, str] = {}
+    for millionths in range(10_000, 400_000):
+        other = repr(millionths / 1e6)
+        digest = hashlib.sha256(identity.replace(rate, other).encode()).hexdigest()[:HASH_DIGITS]
+        if digest in seen:
+            return [seen[digest], other]
+        seen[digest] = other
+    raise AssertionError("no two of 390,000 hashes are the same")
+
+
+def test_no_cell_is_lost_where_two_hashes_are_the_same():
+    (spec,) = expand_sweep(load_experiment("demo", ["sweep={}", "seeds=[0]", "recipe.lr=0.034082"]))
+    rates = rates_that_share_a_hash(spec.identity, "0.034082")
+    cells = expand_sweep(load_experiment("demo", [f"sweep={{recipe.lr: [{', '.join(rates)}, 0.5]}}", "seeds=[0]"]))
+    assert [str(cell.recipe.lr) for cell in cells] == [*rates, "0.5"]
+    assert [len(cell.cell_hash) for cell in cells] == [16, 16, 8]
+    assert len({cell.cell_hash for cell in cells}) == 3
+    assert cells[0].cell_hash[:8] == cells[1].cell_hash[:8]

@@ -349,3 +349,11 @@ def test_an_interruption_while_an_epoch_is_saved_waits(
     record = read_record(train.paths(spec))
     assert record is not None
     assert (record.status, record.epochs_done) == ("interrupted", 1)
+
+
+def test_other_settings_under_the_same_name_are_refused(train: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight digits of a hash can be the same; a finished run of other settings is not this one."""
+    monkeypatch.setattr("sasa_cli.spec._digest", lambda text, digits: "c0111de5")
+    train(tiny(epochs=1, lr=0.05))
+    with pytest.raises(RunError, match=r"spec\.yaml: other settings under the same name CCCC-s0-c0111de5; train them"):
+        train(tiny(epochs=1, lr=0.06))
