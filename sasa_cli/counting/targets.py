@@ -1,6 +1,7 @@
 """What `sasa count-flops` is asked about: registered models, experiments, or any model of timm. No torch for ours."""
 
 from collections.abc import Sequence
+from os.path import isfile
 from pathlib import Path
 
 from sasa_cli.counting.macs import ModelCount, count_model
@@ -44,7 +45,7 @@ def target_specs(target: str, assignments: Sequence[str]) -> list[RunSpec]:
     """
     if target in DEPTHS:
         return [base_run(model_experiment(target, assignments), None)]
-    if target in shipped_experiments() or Path(target).suffix in (".yaml", ".yml") or Path(target).is_file():
+    if target in shipped_experiments() or Path(target).suffix in (".yaml", ".yml") or isfile(target):
         cells = {spec.cell_hash: spec for spec in expand_sweep(load_experiment(target, assignments))}
         return list(cells.values())
     return []

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sasa_cli.experiment.source import Source, parse_assignment, read_source
 from sasa_cli.spec import DataSpec, ModelSpec, Recipe, RunSpec, Section
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+LONGEST_NAME = 100
 EXTENDS = "extends"
 EXTENDED_KEYS = ("model", "data", "recipe", "seeds")  # of a file that others extend
 SECTIONS: dict[str, type[Section]] = {"model": RequestedModel, "data": DataSpec, "recipe": Recipe}
@@ -110,7 +112,7 @@ def _extended(source: Source, file: Path, shown_as: str) -> Source:
     other = source.data.get(EXTENDS)
     if not isinstance(other, str):
         return source
-    if not (file.parent / other).is_file():
+    if not isfile(file.parent / other):
         raise SpecError(
             f"{source.origin((EXTENDS,))}: {EXTENDS}: {other!r} is no file; "
             "allowed is a path, seen from the folder of this file"
@@ -172,6 +174,9 @@ def _file(source: Source) -> tuple[_File | None, list[str]]:
         return None, problems + [_line(source, path, message) for path, message in explained(error, _File)]
     if not NAME.fullmatch(read.name):
         message = f"{read.name!r} is no folder name; allowed are letters, digits and . _ -"
+        problems.append(_line(source, ("name",), message))
+    if len(read.name) > LONGEST_NAME:
+        message = f"{len(read.name)} characters are too many for a folder name; allowed are at most {LONGEST_NAME}"
         problems.append(_line(source, ("name",), message))
     if not read.seeds or len(set(read.seeds)) < len(read.seeds) or min(read.seeds) < 0:
         message = f"{read.seeds} is not allowed; allowed is a list of different numbers from 0"

@@ -1,5 +1,6 @@
 """Experiments by name: those that ship with the package, and files of a user's own."""
 
+from os.path import isfile  # False, as Path.is_file is not, for what can be no path
 from pathlib import Path
 
 from sasa_cli.errors import SpecError, nearest
@@ -24,8 +25,8 @@ def find_experiment(name: str) -> Path:
         SpecError: there is neither.
     """
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        if not path.is_file():
+    if path.suffix in (".yaml", ".yml") or isfile(path):
+        if not isfile(path):
             raise SpecError(f"{name}: there is no such file")
         return path
     shipped = shipped_experiments()

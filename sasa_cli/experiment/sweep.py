@@ -16,6 +16,7 @@ STAGES = "model.stages"
 EXTENT = "model.attention.spatial_extent"
 MATCH = "model.match"
 CELL_NAME = "name"
+LONGEST_LABEL = 100  # with seed and hash it is a folder, which may have 255 bytes
 
 Change = tuple[str, Any, KeyPath]  # dotted key, value, place in the file
 Point = tuple[Change, ...]  # the changes that one value of an axis, or one named cell, makes
@@ -228,8 +229,17 @@ def _with_longer_hash(cell: RunSpec) -> RunSpec:
     return cell.model_copy(update={"hash_digits": cell.hash_digits + HASH_DIGITS})
 
 
+def _shortened(cell: RunSpec) -> RunSpec:
+    """A label that makes no folder name gives up its end for the cell's hash."""
+    if len(cell.label) <= LONGEST_LABEL:
+        return cell
+    kept = cell.label[: LONGEST_LABEL - len(cell.cell_hash) - 1]
+    return cell.model_copy(update={"label": f"{kept}-{cell.cell_hash}"})
+
+
 def _with_unique_labels(cells: list[RunSpec]) -> list[RunSpec]:
     """Labels of different cells that read alike get a piece of the cell's hash."""
+    cells = [_shortened(cell) for cell in cells]
     alike = Counter(cell.label for cell in cells)
     return [
         cell.model_copy(update={"label": f"{cell.label}-{cell.cell_hash[:4]}"}) if alike[cell.label] > 1 else cell

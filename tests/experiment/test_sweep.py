@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from sasa_cli.cli.app import app
 from sasa_cli.errors import SpecError
-from sasa_cli.experiment.file import load_experiment
+from sasa_cli.experiment.file import load_experiment, run_yaml
 from sasa_cli.experiment.sweep import base_run, expand_sweep
 from sasa_cli.spec import HASH_DIGITS
 
@@ -207,3 +207,36 @@ def test_no_cell_is_lost_where_two_hashes_are_the_same():
     assert [len(cell.cell_hash) for cell in cells] == [16, 16, 8]
     assert len({cell.cell_hash for cell in cells}) == 3
     assert cells[0].cell_hash[:8] == cells[1].cell_hash[:8]
+
+
+def test_labels_that_make_no_folder_name_give_up_their_end():
+    """Of 290 letters, or of sixteen axes: planned, they could never be trained."""
+    long = "attention-" * 29
+    swept = [f"sweep=[{{name: {long}1, recipe.lr: 0.2}}, {{name: {long}2, recipe.lr: 0.3}}]", "seeds=[0]"]
+    labels = [spec.label for spec in expand_sweep(load_experiment("demo", swept))]
+    assert [len(label) for label in labels] == [100, 100]
+    assert len(set(labels)) == 2
+    assert all(label.startswith("attention-attention-") for label in labels)
+
+
+def test_a_run_with_a_shortened_label_trains_again_from_its_file(tmp_path: Path):
+    swept = [f"sweep=[{{name: {'attention-' * 29}, recipe.lr: 0.2}}]", "seeds=[0]"]
+    (spec,) = expand_sweep(load_experiment("demo", swept))
+    again = tmp_path / "spec.yaml"
+    again.write_text(run_yaml(spec))
+    assert base_run(load_experiment(str(again)), None).run_id == spec.run_id
+
+
+def test_a_name_that_makes_no_folder_is_refused(tmp_path: Path):
+    file = tmp_path / "long.yaml"
+    file.write_text(f"name: {'x' * 300}\nmodel: {{name: sasa_resnet26}}\n")
+    with pytest.raises(SpecError, match=r"long\.yaml:1: name: 300 characters are too many .* allowed are at most 100$"):
+        load_experiment(str(file))
+
+
+@pytest.mark.parametrize("command", ["train", "sweep", "count-flops", "report"])
+def test_an_argument_that_can_be_no_path_is_one_message(command: str):
+    result = CliRunner().invoke(app, [command, "a" * 300])
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert result.stderr.startswith("error: ")

@@ -4,6 +4,7 @@ import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from os.path import isdir, isfile  # False for what can be no path
 from pathlib import Path
 from urllib.parse import quote
 
@@ -95,7 +96,7 @@ def find_experiments(folders: Sequence[Path]) -> list[ExperimentPaths]:
     """
     found: dict[Path, ExperimentPaths] = {}
     for folder in folders:
-        candidates = [folder, *(sorted(folder.iterdir()) if folder.is_dir() else ())]
+        candidates = [folder, *(sorted(folder.iterdir()) if isdir(folder) else ())]
         experiments = [paths for paths in map(ExperimentPaths, candidates) if _is_experiment(paths)]
         if not experiments:
             raise SpecError(
@@ -135,7 +136,7 @@ def read_results(paths: ExperimentPaths) -> Results:
 
 
 def _is_experiment(paths: ExperimentPaths) -> bool:
-    return paths.runs.is_dir() or paths.plan.is_file()
+    return isdir(paths.runs) or isfile(paths.plan)
 
 
 def _plan(paths: ExperimentPaths, problems: list[BrokenFile]) -> Plan | None:
