@@ -199,13 +199,13 @@ def draw(result: BenchResult) -> Figure:
         grid[0][0].set_ylabel("forward + backward, ms")
         grid[1][0].set_ylabel("peak extra memory, MiB")
         handles, labels = grid[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(DRAWN))
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(DRAWN) if len(shapes) > 1 else 2)
     return figure
 
 
 def _draw_contestant(time_axes: Axes, memory_axes: Axes, name: str, rows: Sequence[Row]) -> None:
     index = DRAWN.index(name)
-    measured = [(row.spatial_extent, row.peak_extra_mib) for row in rows if row.peak_extra_mib]
+    measured = [(row.spatial_extent, row.peak_extra_mib) for row in rows if (row.peak_extra_mib or 0) > 0]
     for axes, points in (
         (time_axes, [(row.spatial_extent, row.median_ms) for row in rows if row.median_ms]),
         (memory_axes, measured),
@@ -218,6 +218,7 @@ def _draw_contestant(time_axes: Axes, memory_axes: Axes, name: str, rows: Sequen
             linestyle=DASHES[index],
             label=LABELS[name],
         )
-        axes.set_yscale("log")
+        if points:  # none where so little memory was taken that other work of the process hid it
+            axes.set_yscale("log")
         axes.set_xticks([row.spatial_extent for row in rows])
         axes.grid(visible=True, axis="y")

@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from sasa_cli.attention import reference_local_attention
-from sasa_cli.bench import contestants
+from sasa_cli.bench import contestants, measure
 from sasa_cli.bench.child import kept_layer_times, kept_model_times, measure_peaks
 from sasa_cli.bench.contestants import Workload
 from sasa_cli.bench.timing import interleaved
@@ -80,6 +80,15 @@ def test_training_steps_with_kept_pages(monkeypatch: pytest.MonkeyPatch):
     times = kept_model_times("sasa_resnet26", names, (1, 3, 64, 64), 3, *where, 3, 1.0, warm_up=1)
     assert len(times) == 2
     assert all(time > 0 for time in times)
+
+
+def test_layers_whose_peak_nobody_saw_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """No memory to show, on axes that count in powers of ten."""
+    monkeypatch.setattr(measure, "measure_peaks", lambda work, group: [-0.1] * len(group))
+    arguments = ["bench", "--shape", "2,16,8,8", "--spatial-extent", "3", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "bench" / "bench.svg").is_file()
 
 
 def test_the_command_writes_and_prints_its_result(tmp_path: Path):
