@@ -205,7 +205,9 @@ def draw(result: BenchResult) -> Figure:
 
 def _draw_contestant(time_axes: Axes, memory_axes: Axes, name: str, rows: Sequence[Row]) -> None:
     index = DRAWN.index(name)
-    measured = [(row.spatial_extent, row.peak_extra_mib) for row in rows if (row.peak_extra_mib or 0) > 0]
+    measured = [
+        (row.spatial_extent, row.peak_extra_mib) for row in rows if row.peak_extra_mib and row.peak_extra_mib > 0
+    ]
     for axes, points in (
         (time_axes, [(row.spatial_extent, row.median_ms) for row in rows if row.median_ms]),
         (memory_axes, measured),
