@@ -68,8 +68,8 @@ def _images_by_class(folder: Path) -> _Listing:
     endings = image_endings()
     listing = _Listing(folder)
     for name in _files(folder):
-        first, below = Path(name).parts[0], len(Path(name).parts) > 1
-        if below and Path(name).suffix.lower() in endings:
+        first, below, _ = name.partition(os.sep)
+        if below and os.path.splitext(name)[1].lower() in endings:
             listing.found.setdefault(first, []).append(name)
         else:
             listing.others.append(name)
@@ -84,9 +84,9 @@ def _files(folder: Path) -> Iterator[str]:
     """Every file below `folder` that is not hidden, as seen from there; links to folders are followed."""
     for parent, below, files in os.walk(folder, followlinks=True):
         below[:] = [name for name in below if not name.startswith(".")]
-        for name in files:
-            if not name.startswith("."):
-                yield os.path.relpath(os.path.join(parent, name), folder)
+        inside = os.path.relpath(parent, folder)
+        prefix = "" if inside == os.curdir else inside + os.sep
+        yield from (prefix + name for name in files if not name.startswith("."))
 
 
 def image_endings() -> set[str]:

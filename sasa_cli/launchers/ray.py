@@ -15,6 +15,8 @@ from sasa_cli.runs.paths import ExperimentPaths
 from sasa_cli.runs.state import RunState
 from sasa_cli.spec import RunSpec
 
+DEFAULTS = {"num_cpus": 1, "max_retries": 0}
+
 
 def launch_ray(specs: Sequence[RunSpec], results: ExperimentPaths, options: LaunchOptions, observer: Observer) -> None:
     """Train `specs` on the cluster that RAY_ADDRESS names, else on one of this machine alone.
@@ -29,7 +31,7 @@ def launch_ray(specs: Sequence[RunSpec], results: ExperimentPaths, options: Laun
     check_before_sending(specs, options)
     ray.init(include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
     gpus = 1 if options.device != "cpu" and ray.cluster_resources().get("GPU") else 0
-    request = {"num_cpus": 1, "num_gpus": gpus, "max_retries": 0, **options.cluster}
+    request = DEFAULTS | {"num_gpus": gpus} | options.cluster
     threads = options.threads or _threads(options, len(specs))
     task = ray.remote(**request)(_work)
     waiting = list(reversed(specs))
@@ -55,7 +57,7 @@ def launch_ray(specs: Sequence[RunSpec], results: ExperimentPaths, options: Laun
 
 
 def _threads(options: LaunchOptions, runs: int) -> int:
-    return max(1, int(options.cluster.get("num_cpus", 1)))
+    return max(1, int((DEFAULTS | options.cluster)["num_cpus"]))
 
 
 def _ray() -> Any:

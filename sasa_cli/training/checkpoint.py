@@ -59,7 +59,8 @@ def save_epoch(paths: RunPaths, run_id: str, state: TrainingState, origin: Origi
     Raises:
         RunError: a file cannot be written; the earlier ones are kept.
     """
-    if best_row(state.rows) is state.rows[-1]:
+    is_best = best_row(state.rows) is state.rows[-1]
+    if is_best:
         _save(paths.next_best, {"run_id": run_id, "epoch": len(state.rows), **state.weights()})
     content = {
         "run_id": run_id,
@@ -72,11 +73,12 @@ def save_epoch(paths: RunPaths, run_id: str, state: TrainingState, origin: Origi
     if state.scaler is not None:
         content[NativeScaler.state_dict_key] = state.scaler.state_dict()
     _save(paths.checkpoint, content)
-    settle_best(paths, run_id, state.rows)
+    if is_best:
+        _accept_next_best(paths)
 
 
 def settle_best(paths: RunPaths, run_id: str, rows: list[EpochRow]) -> None:
-    """Best weights that wait become `best.pt` where they are of the best of `rows`, and are removed where not.
+    """What a process that died left waiting becomes `best.pt` where it is of the best of `rows`, else is removed.
 
     Raises:
         RunError: the files cannot be read or changed.
@@ -84,11 +86,18 @@ def settle_best(paths: RunPaths, run_id: str, rows: list[EpochRow]) -> None:
     if not paths.next_best.exists():
         return
     epoch = _load(paths.next_best, run_id).get("epoch")
+    if rows and best_row(rows).epoch == epoch:
+        _accept_next_best(paths)
+        return
     try:
-        if rows and best_row(rows).epoch == epoch:
-            paths.next_best.replace(paths.best)
-        else:
-            paths.next_best.unlink()
+        paths.next_best.unlink()
+    except OSError as error:
+        raise RunError(f"{paths.next_best}: cannot be removed: {error.strerror}") from error
+
+
+def _accept_next_best(paths: RunPaths) -> None:
+    try:
+        paths.next_best.replace(paths.best)
     except OSError as error:
         raise RunError(f"{paths.next_best}: cannot become {paths.best.name}: {error.strerror}") from error
 

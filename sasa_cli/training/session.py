@@ -66,7 +66,7 @@ class Session:
         self._log_setting()
 
     def take_up_checkpoint(self) -> None:
-        """Go on from the checkpoint, if there is one, whatever the record says or whether there is one.
+        """Go on from the checkpoint, if there is one; a record is not needed.
 
         Raises:
             RunError: it is broken, or made from other images.

@@ -93,12 +93,18 @@ def test_what_remains(specs: list[RunSpec]):
     assert remaining(specs, [RunState("done"), RunState("running")], retry_failed=True) == []
 
 
-def test_a_death_without_a_word_is_recorded(specs: list[RunSpec], tmp_path: Path):
-    job = Job(specs[0], ExperimentPaths(tmp_path).run(specs[0].run_id), "cpu", None, 1)
+def job_that_stopped(spec: RunSpec, folder: Path, status: str) -> Job:
+    """A job that has trained, with a record that says so much."""
+    job = Job(spec, ExperimentPaths(folder).run(spec.run_id), "cpu", None, 1)
     assert job() is None
     done = read_record(job.paths)
     assert done is not None
-    job.paths.record.write_text(done.model_copy(update={"status": "running", "metrics": None}).model_dump_json())
+    job.paths.record.write_text(done.model_copy(update={"status": status, "metrics": None}).model_dump_json())
+    return job
+
+
+def test_a_death_without_a_word_is_recorded(specs: list[RunSpec], tmp_path: Path):
+    job = job_that_stopped(specs[0], tmp_path, "running")
     assert state_of(job.paths).status == "interrupted"
     state = ended_state(job.paths, None, "the process died with exit code -9")
     assert (state.status, state.note) == ("failed", "the process died with exit code -9")
@@ -107,11 +113,7 @@ def test_a_death_without_a_word_is_recorded(specs: list[RunSpec], tmp_path: Path
 
 def test_a_refusal_leaves_what_an_earlier_attempt_came_to(specs: list[RunSpec], tmp_path: Path):
     """As one with a wrong --data-dir: the run is interrupted as before, and no report counts it as failed."""
-    job = Job(specs[0], ExperimentPaths(tmp_path).run(specs[0].run_id), "cpu", None, 1)
-    assert job() is None
-    done = read_record(job.paths)
-    assert done is not None
-    job.paths.record.write_text(done.model_copy(update={"status": "interrupted", "metrics": None}).model_dump_json())
+    job = job_that_stopped(specs[0], tmp_path, "interrupted")
     state = ended_state(job.paths, Refusal("cifar10: no images", 3, locked=False), None)
     assert (state.status, state.note) == ("failed", "cifar10: no images")
     assert state_of(job.paths).status == "interrupted"

@@ -73,8 +73,8 @@ class Material:
 
 def single(results: Results) -> Material:
     """One experiment, as its own report shows it."""
-    kept, repeated = _each_once(results.runs)
-    return Material((Part(replace(results, runs=tuple(kept)), home=HOME),), tuple(kept), _names(repeated))
+    part, repeated = _part(results, HOME)
+    return Material((part,), part.results.runs, _names(repeated))
 
 
 def united(experiments: Sequence[tuple[str, Results]]) -> Material:
@@ -85,9 +85,8 @@ def united(experiments: Sequence[tuple[str, Results]]) -> Material:
     """
     parts, repeated = [], []
     for home, results in experiments:
-        seen = _seen_from(results, home)
-        kept, others = _each_once(seen.runs)
-        parts.append(Part(replace(seen, runs=tuple(kept)), home))
+        part, others = _part(_seen_from(results, home), home)
+        parts.append(part)
         repeated += others
     runs, doubled = _each_once([run for part in parts for run in part.results.runs])
     scores: dict[tuple[str, int], list[float | None]] = {}
@@ -95,6 +94,12 @@ def united(experiments: Sequence[tuple[str, Results]]) -> Material:
         scores.setdefault(_seed_of(run), []).append(run_top1(run, HEADLINE))
     deviating = [run for run in doubled if run_top1(run, HEADLINE) not in scores[_seed_of(run)]]
     return Material(tuple(parts), tuple(runs), _names(repeated), len(doubled), len(deviating))
+
+
+def _part(results: Results, home: str) -> tuple[Part, list[Run]]:
+    """An experiment with each seed once, and the runs that it leaves out for that."""
+    kept, repeated = _each_once(results.runs)
+    return Part(replace(results, runs=tuple(kept)), home), repeated
 
 
 def _seed_of(run: Run) -> tuple[str, int]:

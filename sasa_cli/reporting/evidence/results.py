@@ -164,7 +164,7 @@ def _run(paths: RunPaths, planned: PlannedRun | None, problems: list[BrokenFile]
     if record is not None:
         identity = planned or PlannedRun.model_validate(record.model_dump(include=set(PlannedRun.model_fields)))
         curve = _curve(paths, problems) if state.status == "done" else ()
-        problems += _contradictions(record, curve, run_id)
+        problems += _contradictions(paths, record, curve)
         return Run(identity, state.status, state.note, record, curve)
     if planned is None:
         problems.append(BrokenFile(f"runs/{run_id}", f"holds no {paths.record.name}", run_id))
@@ -172,24 +172,28 @@ def _run(paths: RunPaths, planned: PlannedRun | None, problems: list[BrokenFile]
     return Run(planned, state.status, state.note)
 
 
-def _contradictions(record: RunRecord, curve: Curve, run_id: str) -> list[BrokenFile]:
+def _contradictions(paths: RunPaths, record: RunRecord, curve: Curve) -> list[BrokenFile]:
     """Where the record of a finished run says something else than its `metrics.csv`: one of them was changed."""
     if record.metrics is None or not curve:
         return []
     by_epoch = dict(curve)
-    file = f"runs/{run_id}/record.json"
+    run_id = paths.folder.name
     said = {"last": record.metrics.val_last, "best": record.metrics.val_best}
     return [
         BrokenFile(
-            file,
-            f"says val top-1 {evaluation.reported.top1:g} after its {which} epoch {evaluation.epoch}, metrics.csv "
-            + (f"{by_epoch[evaluation.epoch]:g}" if evaluation.epoch in by_epoch else "has no such epoch"),
+            f"runs/{run_id}/{paths.record.name}",
+            f"says val top-1 {evaluation.reported.top1:g} after its {which} epoch {evaluation.epoch}, "
+            f"{paths.metrics.name} {_told(by_epoch.get(evaluation.epoch))}",
             run_id,
             contradicts=True,
         )
         for which, evaluation in said.items()
         if by_epoch.get(evaluation.epoch) != evaluation.reported.top1
     ]
+
+
+def _told(top1: float | None) -> str:
+    return "has no such epoch" if top1 is None else f"{top1:g}"
 
 
 def _specs(paths: ExperimentPaths, runs: Iterable[Run], problems: list[BrokenFile]) -> dict[str, RunSpec]:
