@@ -268,9 +268,7 @@ def count_flops(
         "model.attention.heads": heads,
     }
     changes = [*(assignments or ()), *(f"{key}={value}" for key, value in shorthands.items() if value is not None)]
-    counted = answer(
-        CountRequest(targets or (), changes, image_size, by, explain, paper, match, to, figure, exact=form == "csv")
-    )
+    counted = answer(CountRequest(targets or (), changes, image_size, by, explain, paper, match, to, figure))
     if as_json or form == "json":
         _print_json(counted.payload)
     elif form == "table":

@@ -32,8 +32,6 @@ class CountRequest:
     match: Budget | None = None
     to: str | None = None
     figure: Path | None = None
-    exact: bool = False
-    """Tables for programs: exact integers and no notes."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def _counts(request: CountRequest) -> CountAnswer:
     if request.explain:
         return CountAnswer(count_payload(counts, explain=True), (explain_table(counts),))
     by = request.by or "model"
-    return CountAnswer(count_payload(counts, by=by), (count_table(counts, by=by, exact=request.exact),))
+    return CountAnswer(count_payload(counts, by=by), (count_table(counts, by=by),))
 
 
 def _paper(request: CountRequest) -> CountAnswer:
@@ -102,12 +100,12 @@ def _paper(request: CountRequest) -> CountAnswer:
             raise SpecError(f"--set {text}: {value!r} is not allowed; allowed are numbers from 1")
         mixtures = value
     cells = compare_with_paper(mixtures)
-    return CountAnswer(paper_payload(cells, mixtures), (paper_table(cells, mixtures, exact=request.exact),))
+    return CountAnswer(paper_payload(cells, mixtures), (paper_table(cells, mixtures),))
 
 
 def _match(request: CountRequest, budget: Budget) -> CountAnswer:
     matches = match_targets(request.targets, request.changes, budget, str(request.to))
-    return CountAnswer(match_payload(matches), (match_table(matches, exact=request.exact),))
+    return CountAnswer(match_payload(matches), (match_table(matches),))
 
 
 def _explanation(request: CountRequest) -> CountAnswer:

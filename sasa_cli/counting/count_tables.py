@@ -1,15 +1,28 @@
 """Counts as they are shown: exact integers for programs, rounded figures for readers. Imports no torch."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sasa_cli.counting.layers import LayerCount, Product
 from sasa_cli.counting.macs import ModelCount
-from sasa_cli.rendering.table import Column, Table
+from sasa_cli.rendering.numbers import counted, digits
+from sasa_cli.rendering.table import Column, Filled, Number, Table, assemble, for_programs
 
 By = Literal["model", "stage", "layer"]
 FIELDS = ("params", "macs", "flops", "flops_executed", "activations")
 HEADERS = ("Parameters", "MACs", "FLOPs (2 x MACs)", "FLOPs executed", "Activations")
+LABELS: dict[By, tuple[Column, ...]] = {
+    "model": (),
+    "stage": (Column("Stage", "left", names=("stage",)),),
+    # The name of a layer tells readers its stage.
+    "layer": (
+        Column("", "left", names=("stage",)),
+        Column("Layer", "left", names=("layer",)),
+        Column("Kind", "left", names=("kind",)),
+        Column("Output", "left", names=("shape",)),
+    ),
+}
 NOTES = (
     "FLOPs: convolutions, linear layers, projections, q.k and q.r over all k x k places, a.v; border places counted, "
     "nothing elementwise.",
@@ -57,84 +70,63 @@ def _layer_payload(layer: LayerCount, *, explain: bool) -> dict[str, Any]:
     return payload | _figures(layer)
 
 
-def count_table(counts: Sequence[ModelCount], *, by: By = "model", exact: bool = False) -> Table:
-    """A row for each model, stage or layer.
-
-    Args:
-        counts: The models, in order.
-        by: What a row is.
-        exact: For programs: integers without unit, columns named as in `count_payload`, no sums and no notes.
-    """
-    return _exact_table(counts, by) if exact else _printed_table(counts, by)
+def count_table(counts: Sequence[ModelCount], *, by: By = "model") -> Table:
+    """A row for each model, stage or layer; for readers also the sum of each model that has several."""
+    title, names = _names(counts, always=by == "model")
+    rows = [
+        _Row(count, name, labels, tuple(map(counted, _figures(part).values())), sums=part is count and by != "model")
+        for count, name in zip(counts, names, strict=True)
+        for labels, part in _parts(count, by)
+    ]
+    figures = [Column(header, names=(field,)) for header, field in zip(HEADERS, FIELDS, strict=True)]
+    return _table(title, rows, LABELS[by], figures, _notes(counts))
 
 
 def explain_table(counts: Sequence[ModelCount]) -> Table:
-    """Each product of each layer: its formula, the numbers in it, and its MACs."""
+    """Each product of each layer: its formula, the numbers in it, and its MACs; for readers also their sum."""
     title, names = _names(counts)
     rows = []
     for count, name in zip(counts, names, strict=True):
         for layer in count.layers:
             for product in layer.products:
-                texts = (layer.name, layer.kind, product.name, product.formula, _numbers(product))
-                rows.append((*name, *texts, f"{product.macs:,}", f"{product.macs_executed:,}"))
-        rows.append((*name, "total", "", "", "", "", f"{count.macs:,}", f"{count.macs_executed:,}"))
-    labels = (*_model_header(names), "Layer", "Kind", "Product", "Formula", "Numbers")
-    return _table(title, labels, ("MACs", "MACs executed"), rows, _notes(counts))
+                labels = (layer.name, layer.kind, product.name, product.formula, _numbers(product))
+                rows.append(_Row(count, name, labels, _macs(product)))
+        rows.append(_Row(count, name, ("total", "", "", "", ""), _macs(count), sums=True))
+    headers = ("Layer", "Kind", "Product", "Formula", "Numbers")
+    columns = [Column(header, "left", names=(header.lower(),)) for header in headers]
+    figures = (Column("MACs", names=("macs",)), Column("MACs executed", names=("macs_executed",)))
+    return _table(title, rows, columns, figures, _notes(counts))
 
 
-def format_count(number: int) -> str:
-    """A count for readers: `18.02 M`, `6.966 G`; below a million all its digits."""
-    if number >= 10**9:
-        return f"{number / 10**9:.3f} G"
-    return f"{number / 10**6:.2f} M" if number >= 10**6 else f"{number:,}"
+@dataclass(frozen=True)
+class _Row:
+    count: ModelCount
+    """Of the model that it belongs to."""
+    model: str
+    """What readers call that model; empty where the title says it."""
+    labels: tuple[str, ...]
+    figures: tuple[Number, ...]
+    sums: bool = False
 
 
-def _exact_table(counts: Sequence[ModelCount], by: By) -> Table:
-    labels = {"model": (), "stage": ("stage",), "layer": ("stage", "layer", "kind", "shape")}[by]
-    rows = [
-        (count.model, _sizes(count.image), str(count.num_classes), *texts, *map(str, _figures(part).values()))
-        for count in counts
-        for texts, part in _parts(count, by)
-    ]
-    return _table("Parameters and FLOPs", ("model", "image", "num_classes", *labels), FIELDS, rows)
-
-
-def _printed_table(counts: Sequence[ModelCount], by: By) -> Table:
-    if by == "model":
-        title, names = _names(counts, always=True)
-        rows = [(*name, *_printed(count)) for count, name in zip(counts, names, strict=True)]
-        return _table(title, ("Model",), HEADERS, rows, _notes(counts))
-    title, names = _names(counts)
-    labels = ("Stage",) if by == "stage" else ("Layer", "Kind", "Output")
-    rows = []
-    for count, name in zip(counts, names, strict=True):
-        # The name of a layer tells its stage.
-        rows += [(*name, *texts[-len(labels) :], *_printed(part)) for texts, part in _parts(count, by)]
-        rows.append((*name, "total", *[""] * (len(labels) - 1), *_printed(count)))
-    return _table(title, (*_model_header(names), *labels), HEADERS, rows, _notes(counts))
-
-
-def _names(counts: Sequence[ModelCount], *, always: bool = False) -> tuple[str, list[tuple[str, ...]]]:
+def _names(counts: Sequence[ModelCount], *, always: bool = False) -> tuple[str, list[str]]:
     """A title, and what rows must say besides: the model where there are several, the image where these differ."""
     inputs = [f"{_sizes(count.image)}, {count.num_classes} classes" for count in counts]
     if len(set(inputs)) > 1:
-        return "Parameters and FLOPs", [(f"{count.model}, {its}",) for count, its in zip(counts, inputs, strict=True)]
+        return "Parameters and FLOPs", [f"{count.model}, {its}" for count, its in zip(counts, inputs, strict=True)]
     if len(counts) > 1 or always:
-        return f"Parameters and FLOPs, image {inputs[0]}", [(count.model,) for count in counts]
-    return f"{counts[0].model}, image {inputs[0]}", [()]
-
-
-def _model_header(names: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    return ("Model",) if any(names) else ()
+        return f"Parameters and FLOPs, image {inputs[0]}", [count.model for count in counts]
+    return f"{counts[0].model}, image {inputs[0]}", [""]
 
 
 def _parts(count: ModelCount, by: By) -> list[tuple[tuple[str, ...], ModelCount | LayerCount]]:
-    """What a table has a row for, each with its labels."""
+    """What a table has a row for, each with its labels; the sum comes last."""
     if by == "model":
         return [((), count)]
     if by == "stage":
-        return [((stage,), part) for stage, part in count.by_stage().items()]
-    return [((layer.stage, layer.name, layer.kind, _sizes(layer.shape)), layer) for layer in count.layers]
+        return [*(((stage,), part) for stage, part in count.by_stage().items()), (("total",), count)]
+    layers = [((layer.stage, layer.name, layer.kind, _sizes(layer.shape)), layer) for layer in count.layers]
+    return [*layers, (("", "total", "", ""), count)]
 
 
 def _figures(part: ModelCount | LayerCount) -> dict[str, int]:
@@ -142,8 +134,8 @@ def _figures(part: ModelCount | LayerCount) -> dict[str, int]:
     return dict(zip(FIELDS, values, strict=True))
 
 
-def _printed(part: ModelCount | LayerCount) -> tuple[str, ...]:
-    return tuple(map(format_count, _figures(part).values()))
+def _macs(part: ModelCount | Product) -> tuple[Number, Number]:
+    return digits(part.macs), digits(part.macs_executed)
 
 
 def _numbers(product: Product) -> str:
@@ -162,11 +154,15 @@ def _notes(counts: Sequence[ModelCount]) -> tuple[str, ...]:
 
 
 def _table(
-    title: str,
-    labels: Iterable[str],
-    figures: Iterable[str],
-    rows: Iterable[tuple[str, ...]],
-    notes: tuple[str, ...] = (),
+    title: str, rows: Sequence[_Row], labels: Sequence[Column], figures: Sequence[Column], notes: tuple[str, ...]
 ) -> Table:
-    columns = (*(Column(header, "left") for header in labels), *map(Column, figures))
-    return Table(title, columns, tuple(rows), notes)
+    readers: list[Filled] = [(Column("Model", "left", names=()), [row.model for row in rows])]
+    columns: list[Filled] = [
+        for_programs("model", [row.count.model for row in rows]),
+        for_programs("image", [_sizes(row.count.image) for row in rows]),
+        for_programs("num_classes", [row.count.num_classes for row in rows]),
+        *(readers if any(row.model for row in rows) else []),
+        *zip(labels, zip(*(row.labels for row in rows), strict=True), strict=True),
+        *zip(figures, zip(*(row.figures for row in rows), strict=True), strict=True),
+    ]
+    return assemble(title, columns, notes, [place for place, row in enumerate(rows) if row.sums])

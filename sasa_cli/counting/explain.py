@@ -1,7 +1,6 @@
 """What `sasa count-flops --explain` says in general: attention against convolution over k, and other counters."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,8 @@ from sasa_cli.counting.equal_cost import (
     depthwise_at,
     equal_extent,
 )
-from sasa_cli.rendering.table import Column, Table
+from sasa_cli.rendering.numbers import digits, whole
+from sasa_cli.rendering.table import Column, Entry, Number, Table
 
 CLAIM = (
     f"The paper's claim: with {CHANNELS} channels in and out, a {KERNEL}x{KERNEL} convolution costs as much as "
@@ -109,7 +109,7 @@ def _flops_table() -> Table:
     kinds = ("convolution k x k", "depthwise k x k", *(f"attention, {terms.name}" for terms in TERMS))
     columns = [Column("k"), *map(Column, kinds)]
     costs = [_convolution_flops, lambda k: 2 * depthwise_at(k).macs, *(terms.flops for terms in TERMS)]
-    rows = [(str(k), *(f"{cost(k):,} ({cost(k) / equal:.2f})" for cost in costs)) for k in EXTENTS]
+    rows = [(whole(k), *(Number(cost(k), f"{cost(k):,} ({cost(k) / equal:.2f})") for cost in costs)) for k in EXTENTS]
     crossing = (
         "equal at k =",
         str(KERNEL),
@@ -132,7 +132,7 @@ def _equal_depthwise() -> float:
 
 def _params_table() -> Table:
     layers = (convolution_at, depthwise_at, attention_at)
-    rows = tuple((str(k), *(f"{layer(k).params:,}" for layer in layers)) for k in EXTENTS)
+    rows = tuple((whole(k), *(digits(layer(k).params) for layer in layers)) for k in EXTENTS)
     return Table(
         f"Parameters of a layer with {CHANNELS} channels",
         (
@@ -150,12 +150,12 @@ def _counter_table(readings: CounterReadings) -> Table:
     headers = ("MACs", "of those without q.r", "of those with q.r in full")
     columns = (Column("Counter", "left"), Column("Layer written as", "left"), *map(Column, headers))
     formulas = (("sasa, without q.r", readings.macs_without_position), ("sasa, q.r in full", readings.macs))
-    rows = [(name, "formula", *_shares(macs, readings)) for name, macs in formulas]
+    rows: list[tuple[Entry, ...]] = [(name, "formula", *_shares(macs, readings)) for name, macs in formulas]
     rows += dict.fromkeys(_counter_row(row, readings) for row in readings.rows)
     return Table(f"One layer in other counters, measured now: {readings.layer}", columns, tuple(rows), (COUNTERS,))
 
 
-def _counter_row(row: CounterRow, readings: CounterReadings) -> tuple[str, ...]:
+def _counter_row(row: CounterRow, readings: CounterReadings) -> tuple[Entry, ...]:
     if row.version is None:
         return (row.counter, "any", "not installed", "-", "-")
     name = f"{row.counter} ({row.version})"
@@ -164,6 +164,6 @@ def _counter_row(row: CounterRow, readings: CounterReadings) -> tuple[str, ...]:
     return (name, row.formulation, *_shares(row.macs, readings))
 
 
-def _shares(macs: int, readings: CounterReadings) -> Sequence[str]:
+def _shares(macs: int, readings: CounterReadings) -> tuple[Number, ...]:
     wholes = (readings.macs_without_position, readings.macs)
-    return (f"{macs:,}", *(f"{100 * macs / whole:.0f} %" for whole in wholes))
+    return (digits(macs), *(Number(100 * macs / each, f"{100 * macs / each:.0f} %") for each in wholes))

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sasa_cli.counting.count_tables import format_count
 from sasa_cli.counting.macs import ModelCount
 from sasa_cli.experiment.match import BUDGET_NAMES, TOLERANCE, WidthMatch
-from sasa_cli.rendering.table import Column, Table
+from sasa_cli.rendering.numbers import counted
+from sasa_cli.rendering.table import Column, Filled, Number, Table, assemble, for_programs
 
 WIDTHS = (
     "Widths keep channels even and divisible by the heads (heads of relative attention have an even number of "
@@ -38,43 +38,32 @@ def match_payload(matches: Sequence[tuple[WidthMatch, ModelCount]]) -> dict[str,
     }
 
 
-def match_table(matches: Sequence[tuple[WidthMatch, ModelCount]], *, exact: bool = False) -> Table:
-    """A row for each model; `exact` gives programs the columns and digits of `match_payload`, and no notes."""
-    if exact:
-        models = [{key: value for key, value in model.items() if key != "notes"} for model in _exact(matches)]
-        rows = tuple(tuple(map(str, model.values())) for model in models)
-        return Table("Widths at equal budget", tuple(Column(key, "left") for key in models[0]), rows)
-    budget = matches[0][0].budget
-    title = f"Widths at equal {BUDGET_NAMES[budget]}"
-    columns = [
-        Column("Model", "left"),
-        Column("Width"),
-        Column("Parameters" if budget == "params" else "FLOPs (2 x MACs)"),
-        Column("To", "left"),
-        Column("Budget"),
-        Column("Difference"),
-        Column("Verdict", "left"),
-    ]
-    notes = dict.fromkeys(note for _, other in matches for note in other.notes)
-    return Table(title, tuple(columns), tuple(_row(*matched) for matched in matches), (WIDTHS, *notes))
-
-
-def _exact(matches: Sequence[tuple[WidthMatch, ModelCount]]) -> list[dict[str, Any]]:
-    models: list[dict[str, Any]] = match_payload(matches)["models"]
-    return [model | {"image_size": "x".join(map(str, model["image_size"]))} for model in models]
-
-
-def _row(match: WidthMatch, other: ModelCount) -> tuple[str, ...]:
+def match_table(matches: Sequence[tuple[WidthMatch, ModelCount]]) -> Table:
+    """A row for each model."""
+    widths, others = zip(*matches, strict=True)
+    counts = [match.count for match in widths]
+    budget = widths[0].budget
     near = f"within {100 * TOLERANCE:g} %"
-    return (
-        match.count.model,
-        f"{match.model.width:g}",
-        format_count(match.reached),
-        other.model,
-        format_count(match.wanted),
-        f"{100 * match.deviation:+.2f} %",
-        near if _is_near(match) else f"no width {near}",
-    )
+    is_near = [_is_near(match) for match in widths]
+    cost = Column("Parameters" if budget == "params" else "FLOPs (2 x MACs)", names=("reached",))
+    differences = [100 * match.deviation for match in widths]
+    columns: list[Filled] = [
+        (Column("Model", "left", names=("model",)), [count.model for count in counts]),
+        for_programs("image_size", ["x".join(map(str, count.image[1:])) for count in counts]),
+        for_programs("num_classes", [count.num_classes for count in counts]),
+        (Column("Width", names=("width",)), [Number(match.model.width, f"{match.model.width:g}") for match in widths]),
+        for_programs("budget", [budget] * len(widths)),
+        (cost, [counted(match.reached) for match in widths]),
+        (Column("To", "left", names=("to",)), [other.model for other in others]),
+        (Column("Budget", names=("wanted",)), [counted(match.wanted) for match in widths]),
+        (Column("Difference", names=("difference_percent",)), [Number(each, f"{each:+.2f} %") for each in differences]),
+        (Column("Verdict", "left", names=()), [near if matched else f"no width {near}" for matched in is_near]),
+        for_programs("matched", [str(matched).lower() for matched in is_near]),
+        for_programs("params", [count.params for count in counts]),
+        for_programs("flops", [2 * count.macs for count in counts]),
+    ]
+    notes = dict.fromkeys(note for other in others for note in other.notes)
+    return assemble(f"Widths at equal {BUDGET_NAMES[budget]}", columns, (WIDTHS, *notes))
 
 
 def _is_near(match: WidthMatch) -> bool:

@@ -1,15 +1,16 @@
 """The paper's numbers beside ours, as a table and as plain data. Imports no torch."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from sasa_cli.counting.conventions import CONVENTIONS, Convention
 from sasa_cli.counting.paper import COCO_SIZE, EQUAL, TRUNCATED, PrintedNumber
 from sasa_cli.paper.tables import Quantity
-from sasa_cli.rendering.table import Column, Table
+from sasa_cli.rendering.numbers import whole
+from sasa_cli.rendering.table import Column, Filled, Number, Table, assemble, for_programs
 
 TITLE = "Stand-Alone Self-Attention in Vision Models (Ramachandran et al., NeurIPS 2019) beside this package"
-HEADERS = ("Table", "Row", "Column", "Paper", "Ours", "Difference", "Convention", "Verdict")
 NAMES: dict[Quantity, str] = {"params": "parameters (M)", "flops": "FLOPs (B, 2 x MACs)", "top1": "top-1 (%)"}
 SPLITS = (
     "Accuracies of Tables 1, 4, 6 and 7 (test: ImageNet's validation set) and of Tables 3 and 5 (held-out: 4 % of its "
@@ -40,19 +41,29 @@ def paper_payload(cells: Sequence[PrintedNumber], mixtures: int) -> dict[str, An
     }
 
 
-def paper_table(cells: Sequence[PrintedNumber], mixtures: int, *, exact: bool = False) -> Table:
+def paper_table(cells: Sequence[PrintedNumber], mixtures: int) -> Table:
     """A row for each printed number and convention.
 
     Args:
         cells: In the order of the paper.
         mixtures: m of the attention stem, for the notes.
-        exact: For programs: columns named as in `paper_payload`, all digits, no marks and no notes.
     """
-    if exact:
-        rows = tuple(tuple(_plain_text(value) for value in _payload_of(cell).values()) for cell in cells)
-        return Table(TITLE, tuple(Column(name, "left") for name in _payload_of(cells[0])), rows)
-    columns = tuple(Column(name, "right" if name in ("Paper", "Ours", "Difference") else "left") for name in HEADERS)
-    return Table(TITLE, columns, tuple(map(_printed, cells)), _notes(cells, mixtures))
+    columns: list[Filled] = [
+        (Column("Table", "left", names=("table",)), [whole(cell.table) for cell in cells]),
+        (Column("Row", "left", names=("row",)), [cell.row for cell in cells]),
+        (Column("Column", "left", names=()), [_quantity(cell) for cell in cells]),
+        for_programs("column", [cell.column for cell in cells]),
+        (Column("Paper", names=("paper",)), [_printed(cell) for cell in cells]),
+        (Column("Ours", names=("ours",)), [_number(cell.ours, ".3f") for cell in cells]),
+        (Column("Difference", names=("difference",)), [_number(cell.difference, "+.3f") for cell in cells]),
+        (Column("Convention", "left", names=()), [_convention(cell) for cell in cells]),
+        for_programs("convention", [cell.convention for cell in cells]),
+        (Column("Verdict", "left", names=("verdict",)), [cell.verdict for cell in cells]),
+        for_programs("split", [cell.split for cell in cells]),
+        for_programs("basis", [cell.basis for cell in cells]),
+        for_programs("single_source", [str(cell.single_source).lower() for cell in cells]),
+    ]
+    return assemble(TITLE, columns, _notes(cells, mixtures))
 
 
 def _payload_of(cell: PrintedNumber) -> dict[str, Any]:
@@ -71,21 +82,21 @@ def _payload_of(cell: PrintedNumber) -> dict[str, Any]:
     }
 
 
-def _plain_text(value: object) -> str:
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+def _quantity(cell: PrintedNumber) -> str:
+    return NAMES[cell.column] + (f", {cell.split}" if cell.split else "")
 
 
-def _printed(cell: PrintedNumber) -> tuple[str, ...]:
-    return (
-        str(cell.table),
-        cell.row,
-        NAMES[cell.column] + (f", {cell.split}" if cell.split else ""),
-        f"{cell.paper:g}" if cell.paper >= 100 else f"{cell.paper:.1f}" + ("*" if cell.single_source else ""),
-        "-" if cell.ours is None else f"{cell.ours:.3f}",
-        "-" if cell.difference is None else f"{cell.difference:+.3f}",
-        "-" if cell.convention == "none" else cell.convention,
-        cell.verdict,
-    )
+def _convention(cell: PrintedNumber) -> str:
+    return "-" if cell.convention == "none" else cell.convention
+
+
+def _printed(cell: PrintedNumber) -> Number:
+    marked = f"{cell.paper:.1f}" + ("*" if cell.single_source else "")
+    return Number(cell.paper, f"{cell.paper:g}" if cell.paper >= 100 else marked)
+
+
+def _number(value: Decimal | None, digits: str) -> Number:
+    return Number(None, "-") if value is None else Number(float(value), format(value, digits))
 
 
 def _agreement(cells: Sequence[PrintedNumber], convention: Convention) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A table for programs: its numbers unrounded, one value to a column, names and rows only."""
+"""A table for programs: its numbers unrounded, one value to a column, names and rows only, without sums."""
 
 import csv
 import io
@@ -11,7 +11,9 @@ def to_csv(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([name for column in table.columns for name in column.csv_names])
-    for row in table.rows:
+    for place, row in enumerate(table.rows):
+        if place in table.sums:
+            continue
         line: list[object] = []
         for entry, column in zip(row, table.columns, strict=True):
             if column.csv_names:

@@ -1,4 +1,4 @@
-"""What a report says, before it is written as markdown or HTML: sections of notes, tables and figures."""
+"""What a report says, before it is written as markdown or HTML: chapters of notes, tables and figures."""
 
 from dataclasses import dataclass
 
@@ -41,7 +41,7 @@ Block = Notes | Table | Figure
 
 
 @dataclass(frozen=True)
-class Section:
+class Chapter:
     """A heading and what stands under it."""
 
     title: str
@@ -59,4 +59,4 @@ class Document:
     headline: str
     """What was found, in one sentence; empty where nothing has finished."""
     facts: tuple[tuple[str, str], ...]
-    sections: tuple[Section, ...]
+    chapters: tuple[Chapter, ...]

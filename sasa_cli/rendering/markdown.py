@@ -11,8 +11,8 @@ def to_markdown_report(document: Document) -> str:
     head = [f"# {_plain(document.title)}"]
     head += [_plain(text) for text in (document.description, document.headline) if text]
     head += ["\n".join(f"- {_plain(name)}: {_plain(value)}" for name, value in document.facts)]
-    for section in document.sections:
-        head += [f"## {_plain(section.title)}", *map(_block, section.blocks)]
+    for chapter in document.chapters:
+        head += [f"## {_plain(chapter.title)}", *map(_block, chapter.blocks)]
     return "\n\n".join(part.strip("\n") for part in head) + "\n"
 
 

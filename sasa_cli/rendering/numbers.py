@@ -14,6 +14,18 @@ def whole(value: int | None) -> Number:
     return Number(value, ABSENT if value is None else str(value))
 
 
+def digits(value: int) -> Number:
+    """Every digit, in groups of three."""
+    return Number(value, f"{value:,}")
+
+
+def counted(value: int) -> Number:
+    """`18.02 M`, `6.966 G`; below a million all its digits."""
+    if value >= 10**9:
+        return Number(value, f"{value / 10**9:.3f} G")
+    return Number(value, f"{value / 10**6:.2f} M") if value >= 10**6 else digits(value)
+
+
 def percent(value: float | None) -> Number:
     """Two decimals: a test set of 10,000 images cannot resolve more."""
     return Number(value, ABSENT if value is None else f"{value:.2f}")

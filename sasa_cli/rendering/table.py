@@ -128,6 +128,8 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Entry, ...], ...]
     notes: tuple[str, ...] = ()
+    sums: frozenset[int] = frozenset()
+    """Which rows sum up others, so that a program which adds up a column would count everything twice."""
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -143,7 +145,7 @@ class Table:
         wanted = list(columns)
         places = [place for place, column in enumerate(self.columns) if column in wanted]
         rows = tuple(tuple(row[place] for place in places) for row in self.rows)
-        return Table(self.title, tuple(self.columns[place] for place in places), rows, self.notes)
+        return Table(self.title, tuple(self.columns[place] for place in places), rows, self.notes, self.sums)
 
     @property
     def seen(self) -> "Table":
@@ -154,11 +156,11 @@ class Table:
 Filled = tuple[Column, Sequence[Entry]]
 
 
-def assemble(title: str, columns: Iterable[Filled], notes: Sequence[str] = ()) -> Table:
+def assemble(title: str, columns: Iterable[Filled], notes: Sequence[str] = (), sums: Iterable[int] = ()) -> Table:
     """A table from its columns, each with its entries."""
     filled = list(columns)
     rows = zip(*(entries for _, entries in filled), strict=True)
-    return Table(title, tuple(column for column, _ in filled), tuple(rows), tuple(notes))
+    return Table(title, tuple(column for column, _ in filled), tuple(rows), tuple(notes), frozenset(sums))
 
 
 def for_programs(name: str, values: Sequence[int | float | str | None]) -> Filled:

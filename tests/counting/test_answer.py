@@ -72,6 +72,17 @@ def test_the_paper_as_csv_holds_what_json_holds():
     assert [row["ours"] for row in rows] == ["" if cell["ours"] is None else str(cell["ours"]) for cell in cells]
 
 
+def test_matched_widths_as_csv_are_those_of_json():
+    arguments = ("sasa_resnet26", "sasa_resnet38", "--match", "params", "--to", "resnet26")
+    models = payload_of(*arguments)["models"]
+    rows = list(csv.DictReader(io.StringIO(count_flops(*arguments, "--format", "csv").stdout)))
+    for row, model in zip(rows, models, strict=True):
+        assert row["image_size"] == "x".join(map(str, model.pop("image_size")))
+        assert row["matched"] == str(model.pop("matched")).lower()
+        del model["notes"]
+        assert {key: row[key] for key in model} == {key: str(value) for key, value in model.items()}
+
+
 def test_the_notes_say_what_must_not_be_mixed():
     text = " ".join(count_flops("--paper", "--format", "md").stdout.split())
     assert "18 of 22 printed cells equal as printed, 4 truncated" in text
@@ -95,7 +106,7 @@ def test_the_explanation_without_a_model():
 def test_the_explanation_in_every_form(form: str):
     result = count_flops("--explain", "--format", form)
     assert result.exit_code == 0, result.output
-    for text in ("294,912" if form != "json" else "294912", "unfold, einsum", "19"):
+    for text in ("294912" if form in ("json", "csv") else "294,912", "unfold, einsum", "19"):
         assert text in result.stdout
 
 

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from sasa_cli.counting.count_tables import count_payload, count_table, explain_table, format_count
+from sasa_cli.counting.count_tables import count_payload, count_table, explain_table
 from sasa_cli.counting.macs import ModelCount, count_model
 from sasa_cli.rendering.csv import to_csv
+from sasa_cli.rendering.numbers import counted
+from sasa_cli.rendering.table import Table
 from sasa_cli.spec import AttentionSpec, ModelSpec
 
 
@@ -14,6 +16,11 @@ from sasa_cli.spec import AttentionSpec, ModelSpec
 def counts() -> list[ModelCount]:
     specs = (ModelSpec(name="sasa_resnet50"), ModelSpec(name="sasa_resnet26", stages="CCCC"))
     return [count_model(spec, image_size=224, num_classes=1000) for spec in specs]
+
+
+def texts(table: Table) -> list[tuple[str, ...]]:
+    """What a reader sees."""
+    return [tuple(map(str, row)) for row in table.seen.rows]
 
 
 def test_payload_holds_exact_integers(counts: list[ModelCount]):
@@ -46,18 +53,18 @@ def test_payload_by_layer(counts: list[ModelCount]):
 def test_by_model(counts: list[ModelCount]):
     table = count_table(counts)
     assert table.title == "Parameters and FLOPs, image 3x224x224, 1000 classes"
-    assert table.headers == ("Model", "Parameters", "MACs", "FLOPs (2 x MACs)", "FLOPs executed", "Activations")
-    assert table.rows == (
+    assert table.seen.headers == ("Model", "Parameters", "MACs", "FLOPs (2 x MACs)", "FLOPs executed", "Activations")
+    assert texts(table) == [
         ("sasa_resnet50", "18.02 M", "3.483 G", "6.966 G", "6.806 G", "28.85 M"),
         ("sasa_resnet26 CCCC", "13.70 M", "2.342 G", "4.685 G", "4.685 G", "13.40 M"),
-    )
+    ]
 
 
 def test_one_model_stands_in_the_title_and_several_in_a_column(counts: list[ModelCount]):
-    one, both = count_table(counts[:1], by="stage"), count_table(counts, by="stage")
+    one, both = count_table(counts[:1], by="stage").seen, count_table(counts, by="stage").seen
     assert one.title == "sasa_resnet50, image 3x224x224, 1000 classes"
     assert one.headers[0] == "Stage"
-    assert one.rows[-1][:3] == ("total", "18.02 M", "3.483 G")
+    assert texts(one)[-1][:3] == ("total", "18.02 M", "3.483 G")
     assert both.headers[:2] == ("Model", "Stage")
     assert len(both.rows) == 2 * len(one.rows)
 
@@ -66,7 +73,7 @@ def test_images_are_named_where_they_differ(counts: list[ModelCount]):
     small = count_model(ModelSpec(name="sasa_resnet26"), image_size=32, num_classes=10)
     table = count_table([counts[0], small])
     assert table.title == "Parameters and FLOPs"
-    assert [row[0] for row in table.rows] == [
+    assert [row[0] for row in texts(table)] == [
         "sasa_resnet50, 3x224x224, 1000 classes",
         "sasa_resnet26, 3x32x32, 10 classes",
     ]
@@ -74,14 +81,14 @@ def test_images_are_named_where_they_differ(counts: list[ModelCount]):
 
 def test_by_layer(counts: list[ModelCount]):
     table = count_table(counts[:1], by="layer")
-    assert table.headers[:3] == ("Layer", "Kind", "Output")
-    assert table.rows[0][:4] == ("conv1", "conv 7x7/2", "64x112x112", "9,408")
+    assert table.seen.headers[:3] == ("Layer", "Kind", "Output")
+    assert texts(table)[0][:4] == ("conv1", "conv 7x7/2", "64x112x112", "9,408")
     assert len(table.rows) == len(counts[0].layers) + 1
 
 
 @pytest.mark.parametrize("by", ["model", "stage", "layer"])
-def test_exact_tables_sum_to_the_payload(counts: list[ModelCount], by: str):
-    text = to_csv(count_table(counts, by=by, exact=True))
+def test_the_tables_hold_for_programs_what_the_payload_holds(counts: list[ModelCount], by: str):
+    text = to_csv(count_table(counts, by=by))
     rows = list(csv.DictReader(io.StringIO(text)))
     for model in count_payload(counts)["models"]:
         for key in ("params", "macs", "flops", "flops_executed", "activations"):
@@ -91,7 +98,7 @@ def test_exact_tables_sum_to_the_payload(counts: list[ModelCount], by: str):
 def test_explanation_of_attention():
     spec = ModelSpec(name="sasa_resnet50", attention=AttentionSpec(spatial_extent=5))
     table = explain_table([count_model(spec, image_size=224, num_classes=1000)])
-    rows = {row[2]: row[3:] for row in table.rows if row[0] == "layer1.0.conv2"}
+    rows = {row[2]: row[3:] for row in texts(table) if row[0] == "layer1.0.conv2"}
     assert rows["q.r"] == (
         "H W k^2 C",
         "56 x 56 x 25 x 64 (executed: 56 x 56 x 5 x 64)",
@@ -99,15 +106,24 @@ def test_explanation_of_attention():
         "1,003,520",
     )
     assert list(rows) == ["query", "key", "value", "q.k", "q.r", "a.v"]
-    assert table.rows[-1][-2:] == ("3,345,876,992", "3,307,743,232")
+    assert texts(table)[-1][-2:] == ("3,345,876,992", "3,307,743,232")
 
 
 @pytest.mark.parametrize(
     ("number", "text"),
     [(0, "0"), (999_999, "999,999"), (18_015_504, "18.02 M"), (6_966_317_056, "6.966 G"), (10**12, "1000.000 G")],
 )
-def test_format_count(number: int, text: str):
-    assert format_count(number) == text
+def test_counts_for_readers(number: int, text: str):
+    assert (counted(number).text, counted(number).value) == (text, number)
+
+
+def test_sums_are_for_readers_only(counts: list[ModelCount]):
+    """A program that adds up the products of a model finds its MACs."""
+    rows = list(csv.DictReader(io.StringIO(to_csv(explain_table(counts)))))
+    for count in counts:
+        own = [row for row in rows if row["model"] == count.model]
+        assert sum(int(row["macs"]) for row in own) == count.macs
+        assert sum(int(row["macs_executed"]) for row in own) == count.macs_executed
 
 
 def test_notes_of_a_count_reach_the_reader(counts: list[ModelCount]):

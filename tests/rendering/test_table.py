@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from sasa_cli.rendering.csv import to_csv
-from sasa_cli.rendering.document import Document, Section
+from sasa_cli.rendering.document import Chapter, Document
 from sasa_cli.rendering.html import to_html
 from sasa_cli.rendering.latex import to_latex
 from sasa_cli.rendering.markdown import to_markdown
@@ -127,7 +127,7 @@ def test_programs_get_the_numbers_of_the_same_table():
 
 def test_text_that_looks_like_an_interval_is_none():
     """HTML took every text apart at ` ± `."""
-    document = Document("kind", "title", "", "", (), (Section("Tables", (TYPED,)),))
+    document = Document("kind", "title", "", "", (), (Chapter("Tables", (TYPED,)),))
     page = to_html(document)
     assert page.count('<span class="mean">') == 2
     assert '<span class="mean">84.20</span> ± <span class="half-width">0.51</span>' in page

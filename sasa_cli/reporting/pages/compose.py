@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sasa_cli.rendering.document import Block, Document, Figure, Note, Notes, Section
+from sasa_cli.rendering.document import Block, Chapter, Document, Figure, Note, Notes
 from sasa_cli.rendering.numbers import whole
 from sasa_cli.rendering.table import Column, Filled, Link, Links, Table, assemble
 from sasa_cli.reporting.evidence.cells import Cell
@@ -36,11 +36,11 @@ SEEDS_TITLE = "Half-width of the interval of test top-1 (last epoch) in points, 
 
 
 def compose(material: Material, figures: Sequence[Figure]) -> Document:
-    """The report; a section that would be empty is left out."""
+    """The report; a chapter that would be empty is left out."""
     cells = material.cells
     trained = any(cell.records for cell in cells)
     groups = all_families(material)
-    sections: list[tuple[str, Sequence[Block]]] = [
+    chapters: list[tuple[str, Sequence[Block]]] = [
         ("Verdicts", verdict_blocks(material.verdicts) if trained else []),
         ("Caveats", _caveats(material)),
         ("Experiments", [_experiments(material.parts)] if material.joint else []),
@@ -64,7 +64,7 @@ def compose(material: Material, figures: Sequence[Figure]) -> Document:
             if (sentence := headline(group))
         ),
         facts=_facts(material),
-        sections=tuple(Section(title, tuple(blocks)) for title, blocks in sections if blocks),
+        chapters=tuple(Chapter(title, tuple(blocks)) for title, blocks in chapters if blocks),
     )
 
 

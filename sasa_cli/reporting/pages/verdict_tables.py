@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from sasa_cli.counting.count_tables import format_count
 from sasa_cli.rendering.document import Block, Note, Notes
-from sasa_cli.rendering.numbers import p_value, points, whole
+from sasa_cli.rendering.numbers import counted, p_value, points, whole
 from sasa_cli.rendering.table import Column, Filled, Table, assemble, for_programs
 from sasa_cli.reporting.evidence.comparisons import Comparison
 from sasa_cli.reporting.evidence.verdicts import PairVerdict, Verdict
@@ -165,4 +164,4 @@ def _counts(verdict: Verdict, item: Comparison) -> tuple[str, str]:
     assert verdict.claim.fewer is not None
     first, second = (getattr(cell, verdict.claim.fewer) for cell in (item.first, item.second))
     factor = 2 if verdict.claim.fewer == "macs" else 1
-    return format_count(factor * first), format_count(factor * second)
+    return str(counted(factor * first)), str(counted(factor * second))
