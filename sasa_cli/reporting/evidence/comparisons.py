@@ -1,7 +1,7 @@
 """Which cells are compared with which, seed by seed, and what is corrected for how many comparisons were made."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 
@@ -37,7 +37,7 @@ class Comparison:
         return self.difference is not None and self.difference.p_value is not None
 
     def detectable(self, *, corrected: bool = False) -> float | None:
-        """Smallest true difference that this n finds with 80 % power, by itself or whatever the rest of the family.
+        """The true difference that such seeds find with 80 % power, by itself or whatever the rest of the family.
 
         Corrected means at the strictest step of Holm's procedure, 5 % over the size of the family.
         """
@@ -86,15 +86,17 @@ def alike(first: Cell, second: Cell) -> bool:
     return comparable(first.records[0], second.records[0])
 
 
+def differences(pairs: Sequence[Pair]) -> list[Comparison]:
+    """Each pair of cells with finished runs, by itself."""
+    return [Comparison(first, second, _difference(first, second)) for first, second in pairs]
+
+
 def compare(pairs: Sequence[Pair]) -> list[Comparison]:
-    """Each pair of cells with finished runs, p values corrected over all pairs that can be tested."""
-    plain = [Comparison(first, second, _difference(first, second)) for first, second in pairs]
+    """The same, p values corrected over all pairs that can be tested."""
+    plain = differences(pairs)
     tested = [index for index, comparison in enumerate(plain) if comparison.tested]
     adjusted = dict(zip(tested, holm([_p_value(plain[index]) for index in tested]), strict=True))
-    return [
-        Comparison(item.first, item.second, item.difference, len(tested), adjusted.get(index))
-        for index, item in enumerate(plain)
-    ]
+    return [replace(item, family=len(tested), p_holm=adjusted.get(index)) for index, item in enumerate(plain)]
 
 
 def reference_of(cells: Sequence[Cell]) -> Cell | None:
@@ -145,8 +147,8 @@ def _family(target: Cell, comparisons: Sequence[Comparison]) -> Family | None:
 
 def _turned(comparison: Comparison) -> Comparison:
     found = comparison.difference
-    turned = None if found is None else Difference(-found.mean, found.deviation, found.n)
-    return Comparison(comparison.second, comparison.first, turned, comparison.family, comparison.p_holm)
+    turned = None if found is None else replace(found, mean=-found.mean)
+    return replace(comparison, first=comparison.second, second=comparison.first, difference=turned)
 
 
 def _difference(first: Cell, second: Cell) -> Difference | None:

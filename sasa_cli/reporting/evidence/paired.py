@@ -1,18 +1,17 @@
 """Two cells with the same seeds: paired t tests, Holm's correction, equivalence, and what could have been found."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from itertools import accumulate
 
-from scipy.optimize import brentq
-from scipy.special import nctdtr, stdtr, stdtrit
+from scipy.special import stdtr
 
+from sasa_cli.reporting.evidence.power import difference_factor, equal_factor, not_lower_factor
 from sasa_cli.reporting.evidence.statistics import half_width_factor, measure
 
 ALPHA = 0.05
 """Two-sided level of every test, before correction."""
-POWER = 0.8
 
 
 @dataclass(frozen=True)
@@ -39,33 +38,45 @@ class Difference:
         """Two-sided paired t test of no difference."""
         return None if self.deviation is None else _two_sided(self.mean / self._error(self.deviation), self.n - 1)
 
+    def p_higher(self, than: float = 0.0) -> float | None:
+        """Of the one-sided test that the difference is at most `than` points: small where it is more."""
+        return None if self.deviation is None else self._below((than - self.mean) / self._error(self.deviation))
+
+    def p_lower(self, than: float = 0.0) -> float | None:
+        """Of the one-sided test that the difference is at least `than` points: small where it is less."""
+        return None if self.deviation is None else self._below((self.mean - than) / self._error(self.deviation))
+
     def p_equivalent(self, margin: float) -> float | None:
-        """Of the two one-sided tests (TOST) that the difference is `margin` points or more, either way.
-
-        Small where the cells are equal within the margin: below 0.05, the 90 % interval lies inside it.
-        """
-        if self.deviation is None:
-            return None
-        return float(stdtr(self.n - 1, (abs(self.mean) - margin) / self._error(self.deviation)))
-
-    def p_not_lower(self, margin: float) -> float | None:
-        """Of the one-sided test that the first is `margin` points or more below the second (non-inferiority)."""
-        if self.deviation is None:
-            return None
-        return float(stdtr(self.n - 1, -(self.mean + margin) / self._error(self.deviation)))
+        """Of the two one-sided tests (TOST) that the difference is `margin` points or more, either way."""
+        return None if self.deviation is None else self._below((abs(self.mean) - margin) / self._error(self.deviation))
 
     def p_beyond(self, margin: float) -> float | None:
-        """Of the test that the difference is at most `margin` points: small where the cells differ by more.
-
-        Twice the smaller of its two one-sided p values, so that it has the level of the two-sided test.
-        """
+        """Of the two tests that the difference is at most `margin` points, either way: twice the smaller p."""
         if self.deviation is None:
             return None
-        return min(1.0, 2 * float(stdtr(self.n - 1, (margin - abs(self.mean)) / self._error(self.deviation))))
+        return min(1.0, 2 * self._below((margin - abs(self.mean)) / self._error(self.deviation)))
 
     def detectable(self, alpha: float = ALPHA) -> float | None:
-        """Smallest true difference that a two-sided test at `alpha` finds with 80 % power at this n and deviation."""
-        return None if self.deviation is None else noncentrality(self.n, alpha) * self._error(self.deviation)
+        """The true difference that such seeds find with 80 % power at the two-sided level `alpha`, in points."""
+        return self._reach(difference_factor, alpha)
+
+    def equal_within(self, alpha: float = ALPHA) -> float | None:
+        """The margin within which such seeds show truly equal cells to be equal with 80 % power, in points.
+
+        Args:
+            alpha: Of the question and its opposite together; each has half.
+        """
+        return self._reach(equal_factor, alpha / 2)
+
+    def not_lower_within(self, alpha: float = ALPHA) -> float | None:
+        """The margin within which such seeds show that a truly equal cell is not lower; see `equal_within`."""
+        return self._reach(not_lower_factor, alpha / 2)
+
+    def _reach(self, factor: Callable[[int, float], float], alpha: float) -> float | None:
+        return None if self.deviation is None else factor(self.n, alpha) * self._error(self.deviation)
+
+    def _below(self, t: float) -> float:
+        return float(stdtr(self.n - 1, t))
 
     def _error(self, deviation: float) -> float:
         return deviation / math.sqrt(self.n)
@@ -79,35 +90,26 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
     return Difference(found.mean, found.deviation, found.n)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float], shares: Sequence[float] | None = None) -> list[float]:
     """Adjusted p values of Holm's step-down procedure (1979), in the order given.
 
     Those below 0.05 hold together: the chance that any of them is wrong is at most 5 %, however the tests depend on
     each other.
+
+    Args:
+        p_values: Of all tests of the family.
+        shares: How much of the 5 % each gets at first; what is rejected leaves its share to the others. Equal if
+            absent. Holm's section 4: weights.
     """
+    shares = [1.0] * len(p_values) if shares is None else shares
     adjusted = [1.0] * len(p_values)
     highest = 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index] / shares[index])
+    lefts = list(accumulate(shares[index] for index in reversed(order)))
+    for index, left in zip(order, reversed(lefts), strict=True):
+        highest = max(highest, min(1.0, left / shares[index] * p_values[index]))
         adjusted[index] = highest
     return adjusted
-
-
-def power(noncentral: float, n: int, alpha: float = ALPHA) -> float:
-    """Chance that the two-sided paired t test finds a true difference of `noncentral` standard errors.
-
-    A significant difference in the wrong direction does not count as found.
-    """
-    return 1 - float(nctdtr(n - 1, noncentral, float(stdtrit(n - 1, 1 - alpha / 2))))
-
-
-@cache
-def noncentrality(n: int, alpha: float = ALPHA) -> float:
-    """The true difference, in standard errors, that `n` pairs find with 80 % power: from the noncentral t."""
-    highest = 10.0
-    while power(highest, n, alpha) < POWER:
-        highest *= 2
-    return float(brentq(lambda size: power(size, n, alpha) - POWER, 0.0, highest))
 
 
 def _two_sided(t: float, degrees: int) -> float:

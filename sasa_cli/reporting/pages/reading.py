@@ -60,10 +60,10 @@ def about_differences(groups: Sequence[Against]) -> Notes:
         )
     sentences += [
         "Each table by itself calls any cells different that are not in at most 5 % of all such experiments.",
-        "Could show: the smallest true difference that this n would find with 80 % power at the two-sided 5 % level, "
-        "from the noncentral t distribution and the spread of these very seeds, which is itself uncertain with few of "
-        "them; … corrected: at the strictest step of Holm's procedure, 5 % over the number of comparisons. Beyond 100 "
-        "points no accuracies could have shown anything.",
+        "Could show: the true difference that such seeds find with 80 % power at the two-sided 5 % level; the spread "
+        "of these very seeds is uncertain with few of them, and that is counted; … corrected: at the strictest step of "
+        "Holm's procedure, 5 % over the number of comparisons. Beyond 100 points no accuracies could have shown "
+        "anything.",
         "With one more seed: s c4(n+1) / c4(n) for the deviation and t with n degrees of freedom. What comes will "
         "scatter around it.",
     ]

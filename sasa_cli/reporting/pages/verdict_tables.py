@@ -10,13 +10,20 @@ from sasa_cli.reporting.evidence.verdicts import PairVerdict, Verdict
 from sasa_cli.reporting.pages.intervals import signed_interval
 
 RULE = (
-    "A pair speaks for or against a claim where its Holm-corrected p is below 0.05; p values are corrected over all "
-    "pairs of a claim, not over claims. Supported: at least one pair speaks for it and none against it; contradicted: "
-    "the reverse; mixed: both; not distinguishable: neither; not tested: no pair of cells with two shared seeds.",
-    "Better: two-sided paired t test of no difference. Equal within a margin: two one-sided t tests (TOST) against "
-    "it. At most so much less accurate: the lower of these alone, as being more accurate is no objection. Against "
-    "either of the latter: the difference lies beyond the margin, tested two-sided. A count that is not lower speaks "
-    "against its claim whatever the accuracy.",
+    "At most 5 % of such pages say anything wrong of any pair, on any claim, however the pairs depend on each other: "
+    "each claim with pairs that can be tested has the same share of the 5 %, each of its pairs the same part of that, "
+    "for and against half each, corrected by Holm's procedure over all of them. p is that of the clearer direction; a "
+    "pair speaks where it is below 0.05.",
+    "Supported: more than half of the pairs that could be tested speak for the claim and none against it; partly "
+    "supported: fewer do, and none against it; contradicted and partly contradicted: the reverse; mixed: some for, "
+    "some against; not distinguishable: none; not tested: no pair of cells with two shared seeds.",
+    "Better: paired t tests that the first is not higher, and that it is not lower. Equal within a margin: two "
+    "one-sided t tests (TOST) against it; against the claim where the difference lies beyond it. At most so much less "
+    "accurate: the lower of these alone, as being more accurate is no objection. A count that is not lower speaks "
+    "against its claim whatever the accuracy, which is then not tested.",
+    "Could show: what such seeds show with 80 % power, the uncertainty of their spread counted. Of a claim about a "
+    "difference, the true difference that would be found; of a claim about a margin, the margin within which truly "
+    "equal cells would be found to keep to it. By itself, and corrected: with the pair's share of the 5 % alone.",
 )
 VERDICTS_TITLE = "Claims in these runs: test top-1 (last epoch) in points, paired by seed"
 PAIRS_TITLE = "The pairs behind the verdicts: first minus second, test top-1 (last epoch) in points, paired by seed"
@@ -49,7 +56,9 @@ def pairs_table(verdicts: Sequence[Verdict]) -> Table:
     rows = [(verdict, pair) for verdict in verdicts for pair in verdict.pairs]
     items = [pair.comparison for _, pair in rows]
     differences = [signed_interval(item.difference) for item in items]
-    corrected = [points(item.detectable(corrected=True)) for item in items]
+    alone, corrected = (
+        [points(pair.could_show(it.claim, corrected=each)) for it, pair in rows] for each in (False, True)
+    )
     columns: list[Filled] = [
         (Column("Claim", "left", names=("claim",)), [verdict.claim.name for verdict, _ in rows]),
         for_programs("test", [verdict.claim.test for verdict, _ in rows]),
@@ -59,9 +68,9 @@ def pairs_table(verdicts: Sequence[Verdict]) -> Table:
         (Column("n", names=("n",)), [whole(item.n) for item in items]),
         (Column("Difference", names=("difference", "half_width")), differences),
         (Column("p (Holm)", names=("p_holm",)), [p_value(pair.p_holm) for _, pair in rows]),
-        for_programs("corrected_for", [item.family for item in items]),
-        (Column("Could show", names=("detectable",)), [points(item.detectable()) for item in items]),
-        (Column("… corrected", names=("detectable_corrected",)), corrected),
+        for_programs("share", [pair.share for _, pair in rows]),
+        (Column("Could show", names=("could_show",)), alone),
+        (Column("… corrected", names=("could_show_corrected",)), corrected),
         for_programs("says", [pair.says for _, pair in rows]),
         (Column("Speaks", "left", names=()), [_speaks(verdict, pair) for verdict, pair in rows]),
         *(
@@ -127,16 +136,18 @@ def _evidence(verdict: Verdict) -> str:
             f"n = {item.n}, Holm-corrected p {_equals(clearest.p_holm)}."
         )
         if verdict.says == "not distinguishable":
-            sentences.append(_could_show([pair.comparison for pair in verdict.pairs if pair.comparison.tested]))
+            sentences.append(_could_show(verdict))
     return " ".join(sentences)
 
 
-def _could_show(items: Sequence[Comparison]) -> str:
-    """The smallest differences that would have been found, over all pairs: the clearest has the least spread."""
-    alone, corrected = (_range([item.detectable(corrected=each) for item in items]) for each in (False, True))
-    if len(items) == 1:
-        return f"These seeds could have shown {alone} points."
-    return f"These seeds could have shown {alone} points in a pair by itself, {corrected} after correction."
+def _could_show(verdict: Verdict) -> str:
+    """What would have been found, over all pairs: the clearest has the least spread."""
+    claim, tested = verdict.claim, [pair for pair in verdict.pairs if pair.p_holm is not None]
+    alone, corrected = (_range([pair.could_show(claim, corrected=each) for pair in tested]) for each in (False, True))
+    what = "" if claim.test == "higher" else "that equal cells keep to a margin of "
+    versus = "" if claim.test == "higher" else f"; the claim's is {claim.margin:g}"
+    by_share = "" if corrected == alone else f" in a pair by itself, {corrected} after correction"
+    return f"These seeds could have shown {what}{alone} points{by_share}{versus}."
 
 
 def _range(values: Sequence[float | None]) -> str:

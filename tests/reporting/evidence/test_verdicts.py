@@ -12,7 +12,7 @@ from sasa_cli.rendering.document import Notes
 from sasa_cli.reporting.evidence.cells import Cell, cells_of
 from sasa_cli.reporting.evidence.claims import CLAIMS, pairs_of
 from sasa_cli.reporting.evidence.results import read_results
-from sasa_cli.reporting.evidence.verdicts import Verdict, judge
+from sasa_cli.reporting.evidence.verdicts import NO_SEEDS, NOT_ALIKE, Verdict, judge
 from sasa_cli.reporting.pages.verdict_tables import pairs_table, verdict_blocks, verdicts_table
 from sasa_cli.runs.files import write_text
 
@@ -122,17 +122,19 @@ def test_pairs_that_disagree_are_mixed(make_experiment: Maker) -> None:
     assert (found.says, found.count("for"), found.count("against")) == ("mixed", 1, 1)
 
 
-def test_p_values_are_corrected_over_the_pairs_of_a_claim(make_experiment: Maker) -> None:
-    trained = [({STAGES: "AAAA", EXTENT: k}, 80.0 + k / 10) for k in (3, 5, 7)]
+def test_p_values_are_corrected_over_the_claims_of_a_page_and_the_pairs_of_a_claim(make_experiment: Maker) -> None:
+    """Of two claims, this and saturation, this has two pairs."""
+    trained = [({STAGES: "AAAA", EXTENT: k}, 80.0 + k) for k in (3, 5, 7)]
     found = verdict_on("larger-extent", cells_from(make_experiment, trained))
     p_values = sorted((p.comparison.difference.p_value or 0.0) for p in found.pairs if p.comparison.difference)
-    assert sorted(p.p_holm or 0.0 for p in found.pairs)[0] == pytest.approx(2 * p_values[0])
+    assert [pair.share for pair in found.pairs] == [1 / 2 / 2] * 2
+    assert sorted(p.p_holm or 0.0 for p in found.pairs)[0] == pytest.approx(4 * p_values[0])
 
 
 def test_one_seed_tests_nothing(make_experiment: Maker) -> None:
     trained = [({STAGES: "CCAA", EXTENT: 3}, 85.0), ({STAGES: "AACC", EXTENT: 3}, 80.0)]
     found = verdict_on("late-over-early", cells_from(make_experiment, trained, seeds=1))
-    assert (found.says, found.why_not) == ("not tested", "no pair has two shared seeds whose differences vary")
+    assert (found.says, found.why_not) == ("not tested", NO_SEEDS)
 
 
 @pytest.mark.parametrize(
@@ -140,9 +142,8 @@ def test_one_seed_tests_nothing(make_experiment: Maker) -> None:
 )
 def test_saturation_is_equality_within_its_margin(make_experiment: Maker, last: float, ruling: str) -> None:
     values = ((3, 70.0), (5, 80.0), (7, last))
-    found = verdict_on(
-        "extent-saturates", cells_from(make_experiment, [({STAGES: "AAAA", EXTENT: k}, top1) for k, top1 in values])
-    )
+    trained = [({STAGES: "AAAA", EXTENT: k}, top1) for k, top1 in values]
+    found = verdict_on("extent-saturates", cells_from(make_experiment, trained, seeds=6))
     assert found.says == ("not distinguishable" if ruling == "open" else ruling)
 
 
@@ -171,7 +172,7 @@ def test_runs_that_were_not_trained_alike_test_nothing(make_experiment: Maker) -
     for run in experiment.runs:
         experiment.finish(run, 80.0 + run.seed**2, device="cuda" if "CCAA" in run.label else "cpu")
     found = verdict_on("late-over-early", cells_of(read_results(experiment.paths)))
-    assert found.why_not == "the cells that differ in nothing else were not trained alike"
+    assert found.why_not == NOT_ALIKE
 
 
 def test_a_cell_without_a_spec_takes_no_part_and_is_named(make_experiment: Maker) -> None:
@@ -195,7 +196,7 @@ def test_findings_name_the_numbers_and_are_short_on_what_was_not_tested(make_exp
     assert (open_one.lead, untested.lead) == ("Not distinguishable", "Not tested")
     assert "k3-CCAA minus k3-AACC +0.10 ± " in open_one.text
     assert re.search(
-        r"n = 3, Holm-corrected p = 0\.\d\d\. These seeds could have shown \d\.\d\d points\.", open_one.text
+        r"n = 3, Holm-corrected p = 0\.\d\d\. These seeds could have shown (\d\.\d\d) points\.", open_one.text
     )
     assert untested.text.count(";") == len(CLAIMS) - 2
     assert len(verdicts_table(verdicts).rows) == len(CLAIMS)
@@ -210,7 +211,8 @@ def test_what_could_have_been_shown_is_told_for_all_pairs(make_experiment: Maker
     verdict = verdict_on("larger-extent", cells_from(make_experiment, trained))
     assert verdict.says == "not distinguishable"
     alone, corrected = (
-        sorted(pair.comparison.detectable(corrected=each) or 0.0 for pair in verdict.pairs) for each in (False, True)
+        sorted(pair.could_show(verdict.claim, corrected=each) or 0.0 for pair in verdict.pairs)
+        for each in (False, True)
     )
     (_, _, _, evidence) = verdicts_table([verdict]).seen.rows[0]
     ranges = [" to ".join(dict.fromkeys(f"{value:.2f}" for value in values)) for values in (alone, corrected)]
