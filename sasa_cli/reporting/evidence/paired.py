@@ -36,25 +36,25 @@ class Difference:
     @property
     def p_value(self) -> float | None:
         """Two-sided paired t test of no difference."""
-        return None if self.deviation is None else _two_sided(self.mean / self._error(self.deviation), self.n - 1)
+        smaller = self._p_below(-abs(self.mean))
+        return None if smaller is None else 2 * smaller
 
     def p_higher(self, than: float = 0.0) -> float | None:
         """Of the one-sided test that the difference is at most `than` points: small where it is more."""
-        return None if self.deviation is None else self._below((than - self.mean) / self._error(self.deviation))
+        return self._p_below(than - self.mean)
 
     def p_lower(self, than: float = 0.0) -> float | None:
         """Of the one-sided test that the difference is at least `than` points: small where it is less."""
-        return None if self.deviation is None else self._below((self.mean - than) / self._error(self.deviation))
+        return self._p_below(self.mean - than)
 
     def p_equivalent(self, margin: float) -> float | None:
         """Of the two one-sided tests (TOST) that the difference is `margin` points or more, either way."""
-        return None if self.deviation is None else self._below((abs(self.mean) - margin) / self._error(self.deviation))
+        return self._p_below(abs(self.mean) - margin)
 
     def p_beyond(self, margin: float) -> float | None:
         """Of the two tests that the difference is at most `margin` points, either way: twice the smaller p."""
-        if self.deviation is None:
-            return None
-        return min(1.0, 2 * self._below((margin - abs(self.mean)) / self._error(self.deviation)))
+        smaller = self._p_below(margin - abs(self.mean))
+        return None if smaller is None else min(1.0, 2 * smaller)
 
     def detectable(self, alpha: float = ALPHA) -> float | None:
         """The true difference that such seeds find with 80 % power at the two-sided level `alpha`, in points."""
@@ -75,8 +75,9 @@ class Difference:
     def _reach(self, factor: Callable[[int, float], float], alpha: float) -> float | None:
         return None if self.deviation is None else factor(self.n, alpha) * self._error(self.deviation)
 
-    def _below(self, t: float) -> float:
-        return float(stdtr(self.n - 1, t))
+    def _p_below(self, points: float) -> float | None:
+        """The chance that Student's t is below so many points, in standard errors of this difference."""
+        return None if self.deviation is None else float(stdtr(self.n - 1, points / self._error(self.deviation)))
 
     def _error(self, deviation: float) -> float:
         return deviation / math.sqrt(self.n)
@@ -99,7 +100,7 @@ def holm(p_values: Sequence[float], shares: Sequence[float] | None = None) -> li
     Args:
         p_values: Of all tests of the family.
         shares: How much of the 5 % each gets at first; what is rejected leaves its share to the others. Equal if
-            absent. Holm's section 4: weights.
+            absent.
     """
     shares = [1.0] * len(p_values) if shares is None else shares
     adjusted = [1.0] * len(p_values)
@@ -110,7 +111,3 @@ def holm(p_values: Sequence[float], shares: Sequence[float] | None = None) -> li
         highest = max(highest, min(1.0, left / shares[index] * p_values[index]))
         adjusted[index] = highest
     return adjusted
-
-
-def _two_sided(t: float, degrees: int) -> float:
-    return 2 * float(stdtr(degrees, -abs(t)))

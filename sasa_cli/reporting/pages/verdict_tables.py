@@ -57,7 +57,7 @@ def pairs_table(verdicts: Sequence[Verdict]) -> Table:
     items = [pair.comparison for _, pair in rows]
     differences = [signed_interval(item.difference) for item in items]
     alone, corrected = (
-        [points(pair.could_show(it.claim, corrected=each)) for it, pair in rows] for each in (False, True)
+        [points(pair.could_show(verdict.claim, corrected=each)) for verdict, pair in rows] for each in (False, True)
     )
     columns: list[Filled] = [
         (Column("Claim", "left", names=("claim",)), [verdict.claim.name for verdict, _ in rows]),
