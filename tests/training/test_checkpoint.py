@@ -35,7 +35,8 @@ def test_timm_loads_the_weights_of_a_run_without_moving_average(train: Trainer) 
 
 
 def test_best_weights_are_those_of_the_best_epoch(train: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sasa_cli.training.session.best_row", lambda rows: rows[0])
+    for module in ("checkpoint", "session"):
+        monkeypatch.setattr(f"sasa_cli.training.{module}.best_row", lambda rows: rows[0])
     spec = tiny(epochs=2)
     train(spec)
     best, last = (

@@ -120,9 +120,10 @@ def _backward(problem: Problem, grad_output: Tensor, inputs: Inputs, output: Ten
     # Softmax again: exp(logits - lse) costs several times as much where exp underflows, and most places are masked.
     weights = (queries.mT @ keys).softmax(dim=-1)  # (B, N, H * W, H * W + 1)
     grad = grad_output.flatten(-2)  # (B, N, D, H * W)
-    delta = (grad_output * output).sum(dim=2).flatten(-2).unsqueeze(-1)  # (B, N, H * W, 1)
     values = F.pad(inputs.value.flatten(-2), (0, 1))  # (B, N, D, H * W + 1)
-    grad_logits = (grad.mT @ values).sub_(delta).mul_(weights)  # softmax backward
+    grad_logits = grad.mT @ values
+    # Their mean is output . grad, too; but the output may have been rounded.
+    grad_logits = grad_logits.sub_((grad_logits * weights).sum(dim=-1, keepdim=True)).mul_(weights)  # softmax backward
 
     shape = inputs.query.shape
     grad_features = (keys @ grad_logits.mT).view(*shape[:2], -1, *shape[-2:])  # (B, N, F, H, W)
@@ -149,8 +150,8 @@ def _backward(problem: Problem, grad_output: Tensor, inputs: Inputs, output: Ten
 
 
 def _elements_per_image(problem: Problem) -> int:
-    """Logits, weights and their gradients."""
-    return 3 * problem.heads * problem.pixels**2
+    """Logits, weights, their gradients and the product of both."""
+    return 4 * problem.heads * problem.pixels**2
 
 
 BACKEND = eager_backend("dense", EagerKernel(_forward, _backward, _elements_per_image))

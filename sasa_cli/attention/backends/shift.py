@@ -1,7 +1,7 @@
 """Backend ``shift``: one window offset at a time, by shifting whole maps; memory is a few times the inputs.
 
 Forward and backward are written by hand so that nothing of size k * k * D is ever stored: the backward pass computes
-each offset's weights again from the log-sum-exp.
+the weights again.
 """
 
 from collections.abc import Iterator
@@ -84,19 +84,25 @@ def _position_planes(problem: Problem, inputs: Inputs) -> tuple[Tensor, Tensor]:
     return plane.flatten(rows), plane.flatten(columns)
 
 
-def _forward(problem: Problem, inputs: Inputs) -> tuple[Tensor, Tensor]:
+def _logits(problem: Problem, inputs: Inputs, query: Tensor, key: Tensor | None) -> Tensor:
+    """``(k, k, B, N, H * P)``, of planes."""
     plane = _plane(problem)
-    query = plane.flatten(inputs.query)  # (B, N, D, H * P)
-    key = None if inputs.key is None else plane.flatten_framed(inputs.key)
-    value = plane.flatten_framed(inputs.value)
     rows, columns = _position_planes(problem, inputs)
-
-    logits = rows[:, None] + columns  # (k, k, B, N, H * P)
+    logits = rows[:, None] + columns
     if key is not None:
         product = torch.empty_like(query)
         for a, b, at in plane.offsets():
             torch.mul(query, key[..., at], out=product)
             logits[a, b] += product.sum(dim=2)
+    return logits
+
+
+def _forward(problem: Problem, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    plane = _plane(problem)
+    query = plane.flatten(inputs.query)  # (B, N, D, H * P)
+    key = None if inputs.key is None else plane.flatten_framed(inputs.key)
+    value = plane.flatten_framed(inputs.value)
+    logits = _logits(problem, inputs, query, key)
     peak = logits.amax(dim=(0, 1))
     weights = logits.sub_(peak).exp_()
     total = weights.sum(dim=(0, 1))
@@ -114,27 +120,23 @@ def _backward(problem: Problem, grad_output: Tensor, inputs: Inputs, output: Ten
     query, grad = plane.flatten(inputs.query), plane.flatten(grad_output)  # (B, N, D, H * P)
     key = None if inputs.key is None else plane.flatten_framed(inputs.key)
     value = plane.flatten_framed(inputs.value)
-    rows, columns = _position_planes(problem, inputs)
-    rows -= plane.flatten(lse)  # logits minus their log-sum-exp: the log of the weights
-    delta = plane.flatten((grad_output * output).sum(dim=2))  # (B, N, H * P)
+    # Softmax again: logits minus their log-sum-exp would lose what the log-sum-exp of large ones is rounded by.
+    logits = _logits(problem, inputs, query, key)
+    weights = logits.flatten(0, 1).softmax(dim=0).view_as(logits)
+    product, products = torch.empty_like(query), torch.empty_like(weights)
+    for a, b, at in plane.offsets():
+        torch.mul(grad, value[..., at], out=product)
+        torch.sum(product, dim=2, out=products[a, b])
+    # The mean of the products over the window is output . grad, too; but the output may have been rounded.
+    mean = (weights * products).sum(dim=(0, 1))
+    grad_logits = products.sub_(mean).mul_(weights)  # softmax backward
 
     grad_query, grad_key, grad_value = (torch.zeros_like(x) for x in (query, value, value))
-    grad_rows, grad_columns = torch.zeros_like(rows), torch.zeros_like(columns)
-    product = torch.empty_like(query)
     for a, b, at in plane.offsets():
-        weights = rows[a] + columns[b]
+        grad_value[..., at].addcmul_(weights[a, b].unsqueeze(2), grad)
         if key is not None:
-            torch.mul(query, key[..., at], out=product)
-            weights += product.sum(dim=2)
-        weights.exp_()
-        torch.mul(grad, value[..., at], out=product)
-        grad_logits = product.sum(dim=2).sub_(delta).mul_(weights)  # softmax backward
-        grad_rows[a] += grad_logits
-        grad_columns[b] += grad_logits
-        grad_value[..., at].addcmul_(weights.unsqueeze(2), grad)
-        if key is not None:
-            grad_key[..., at].addcmul_(grad_logits.unsqueeze(2), query)
-            grad_query.addcmul_(grad_logits.unsqueeze(2), key[..., at])
+            grad_key[..., at].addcmul_(grad_logits[a, b].unsqueeze(2), query)
+            grad_query.addcmul_(grad_logits[a, b].unsqueeze(2), key[..., at])
 
     direct = Inputs(
         query=plane.crop(grad_query),
@@ -143,12 +145,12 @@ def _backward(problem: Problem, grad_output: Tensor, inputs: Inputs, output: Ten
         row_embedding=None,
         column_embedding=None,
     )
-    return add_relative_backward(inputs, direct, plane.crop(grad_rows), plane.crop(grad_columns))
+    return add_relative_backward(inputs, direct, plane.crop(grad_logits.sum(dim=1)), plane.crop(grad_logits.sum(dim=0)))
 
 
 def _elements_per_image(problem: Problem) -> int:
-    """Attention weights of the forward pass and the eight maps of the backward pass."""
-    per_pixel = problem.heads * (problem.spatial_extent**2 + 8 * problem.head_dim)
+    """Weights, gradients of logits and their products in the backward pass, and its eight maps."""
+    per_pixel = problem.heads * (3 * problem.spatial_extent**2 + 8 * problem.head_dim)
     return per_pixel * _plane(problem).length
 
 

@@ -38,7 +38,8 @@ RAGGED = [
 
 
 # Interpreting takes about 0.1 s per window place and tile, so that large windows meet few tiles.
-QUICK = ["interpreter_small", "float32 and k3-1x3x2x3x9-mask", "float64 and k3 and mask-per_head-no_content", "empty"]
+QUICK = ["interpreter_small", "float32 and k3-1x3x2x3x9-mask", "float64 and k3 and mask-per_head-no_content"]
+QUICK += ["empty", "test_logits and 9e+12 and float32 and k3-2x2x4x5x6-mask-per_head"]
 THOROUGH = [
     "under_interpreter",
     "test_float64 and (k1- or k3 or k5)",
@@ -49,6 +50,7 @@ THOROUGH = [
     *("memory_order", "uniform", "large_logits", "not_read"),
     *("opcheck", "compiles", "autocast", "checkpointing"),
     *("huge_embeddings_of_a_row", "stays_in_the_window"),
+    *("test_logits", "not_finite"),
 ]
 
 
@@ -61,8 +63,8 @@ def test_under_the_interpreter(names: list[str]) -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(HERE.parents[1])}
     command = [sys.executable, "-m", "pytest", "-q", "-p", f"{__package__}.interpreted", "-p", "no:cacheprovider"]
     chosen = f"triton and ({' or '.join(f'({name})' for name in names)})"
-    files = [HERE / "test_triton.py", HERE / "test_backends.py", HERE.parent / "test_operator.py"]
-    files.append(HERE.parent / "test_reference.py")
+    files = [HERE / f"test_{name}.py" for name in ("triton", "backends", "extreme_values")]
+    files += [HERE.parent / f"test_{name}.py" for name in ("operator", "reference")]
     result = subprocess.run(
         [*command, *files, "-k", chosen], env=environment, capture_output=True, text=True, check=False
     )

@@ -14,6 +14,10 @@ class Band {
   static constexpr int kTileQueries = Vectors<S>::kTileQueries;
   using Input = Planes<const T, kLanes>;
   using Output = Planes<T, kLanes>;
+  // Whether the output lost digits when it was stored. Then the backward pass takes the means of grad_out . v from the
+  // whole window's weights, which it holds for that, and not from the output: the gradients of logits are differences
+  // from that mean, two to three times as exact.
+  static constexpr bool kRounded = !std::is_same<S, T>::value;
 
  public:
   Band(const SasaProblem& problem, const Shape& shape, V* memory, int group, int band)
@@ -51,10 +55,11 @@ class Band {
       load_window_rows(y, key, value, true);
       pack(query, y, space_.query);
       pack(grad_out, y, space_.grad_out);
-      pack(out, y, space_.result);
       pack_row<S>(log_sum_exp.row(y, 1, shape_.width), shape_.pitch, space_.log_sum_exp);
-      prepare_backward_row();
-      for (int i = 0; i < shape_.tiles; i += kTileGroup) backward_tiles(y, i, grad_embedding);
+      prepare_means(y, out);
+      fill_zero<S>(space_.result, shape_.row_vectors());
+      const int group = kRounded ? space_.window_group() : kTileGroup;
+      for (int i = 0; i < shape_.tiles; i += group) backward_tiles(y, i, group, grad_embedding);
       unpack(space_.result, y, grad_query);
       if (y - shape_.reach >= unfinished) finish_row(unfinished++, halo);
     }
@@ -173,21 +178,18 @@ class Band {
   void forward_tile(int y, Tile tile) {
     const int queries = tile.queries, k = shape_.k;
     const Terms<S> terms = space_.terms(0);
-    V* const logits = space_.window_weights();
+    V* const logits = space_.weights(0);
     V* const result = space_.result + tile.begin;
     relative_terms(tile, terms);
-    for (int t = 0; t < queries; ++t) space_.highest[t] = splat<S>(S(-1e30));
+    for (int t = 0; t < queries; ++t) space_.highest[t] = splat<S>(kNoLogit<S>);
     each_block(y, tile, !shape_.mask, [&](int a, bool inside, int b, Columns columns, const auto& block) {
       const V* key = inside && shape_.content ? space_.key + ring_place(y, a, tile, b) : nullptr;
       block.logits({space_.query + tile.begin, key, terms.row + a * queries, terms.column + b * queries, layout_,
                     columns, shape_.mask, logits + (a * k + b) * queries, space_.highest});
     });
-    for (int t = 0; t < queries; ++t) {
-      space_.shift[t] = space_.highest[t] * S(kLog2E);
-      space_.sum[t] = V{};
-    }
+    for (int t = 0; t < queries; ++t) space_.sum[t] = V{};
     each_block(y, tile, !shape_.mask, [&](int a, bool, int b, Columns, const auto& block) {
-      block.exponentials(logits + (a * k + b) * queries, space_.shift, space_.sum);
+      block.exponentials(logits + (a * k + b) * queries, space_.highest, space_.sum);
     });
     each_block(y, tile, false, [&](int a, bool, int b, Columns columns, const auto& block) {
       block.weighted_sum(logits + (a * k + b) * queries, space_.value + ring_place(y, a, tile, b), layout_, columns,
@@ -200,23 +202,24 @@ class Band {
     }
   }
 
-  // space_.result holds the forward pass's output, and then zero for the query's gradient.
-  void prepare_backward_row() {
+  // out . grad_out where the output is exact, else zero to begin with.
+  void prepare_means(int y, Input& out) {
+    fill_zero<S>(space_.mean, shape_.pitch);
+    if (kRounded) return;
+    pack(out, y, space_.result);
     for (int w = 0; w < shape_.width; ++w) {
-      V sum{};
       for (int c = 0; c < shape_.head_dim; ++c) {
-        sum += space_.result[c * shape_.pitch + w] * space_.grad_out[c * shape_.pitch + w];
+        const int64_t at = c * shape_.pitch + w;
+        space_.mean[w] += space_.result[at] * space_.grad_out[at];
       }
-      space_.delta[w] = sum;
-      space_.log_sum_exp[w] *= S(kLog2E);
     }
-    fill_zero<S>(space_.result, shape_.row_vectors());
   }
 
   BackwardBlock<S> backward_block(int y, int a, int b, int size, Tile tile, int n) const {
     const bool inside = shape_.row_inside(y, a);
     const int64_t at = inside ? ring_place(y, a, tile, b) : 0;
     const Terms<S> terms = space_.terms(n);
+    const int place = kRounded ? (a * shape_.k + b) * tile.queries : 0;
     return {space_.query + tile.begin,
             inside && shape_.content ? space_.key + at : nullptr,
             inside ? space_.value + at : nullptr,
@@ -224,7 +227,7 @@ class Band {
             terms.row + a * tile.queries,
             terms.column + b * tile.queries,
             space_.log_sum_exp + tile.begin,
-            space_.delta + tile.begin,
+            space_.mean + tile.begin,
             layout_,
             shape_.columns_inside(tile, b, size),
             shape_.mask,
@@ -233,14 +236,14 @@ class Band {
             space_.grad_value + at,
             terms.grad_row + a * tile.queries,
             terms.grad_column + b * tile.queries,
-            space_.weights(n),
-            space_.grad_logits(n)};
+            space_.weights(n) + place,
+            space_.grad_logits(n) + place};
   }
 
   // The group of tiles that begins with tile i. Each phase is run for all of them before the next one is, so that a
   // column that neighbours share is still in the nearest cache.
-  void backward_tiles(int y, int i, V* grad_embedding) {
-    const int count = shape_.tiles - i < kTileGroup ? shape_.tiles - i : kTileGroup;
+  void backward_tiles(int y, int i, int group, V* grad_embedding) {
+    const int count = shape_.tiles - i < group ? shape_.tiles - i : group;
     Tile tiles[kTileGroup];
     for (int n = 0; n < count; ++n) {
       const Terms<S> terms = space_.terms(n);
@@ -249,6 +252,17 @@ class Band {
       fill_zero<S>(terms.grad_row, shape_.k * kTileQueries);
       fill_zero<S>(terms.grad_column, shape_.k * kTileQueries);
     }
+    if (kRounded) {
+      run_phases(y, tiles, count, 0, kPhasesBeforeMean);
+      run_phases(y, tiles, count, kPhasesBeforeMean, kBackwardPhases);
+    } else {
+      run_phases(y, tiles, count, 0, kBackwardPhases);
+    }
+    for (int n = 0; n < count; ++n) relative_terms_backward(tiles[n], space_.terms(n), grad_embedding);
+  }
+
+  // Phases first to last - 1 of the whole window, and with those before the mean what it sums.
+  void run_phases(int y, const Tile (&tiles)[kTileGroup], int count, int first, int last) {
     for (int a = 0; a < shape_.k; ++a) {
       if (shape_.mask && !shape_.row_inside(y, a)) continue;
       shape_.each_column_block([&](int b, int size) {
@@ -258,12 +272,14 @@ class Band {
           blocks[n] = backward_block(y, a, b, size, tiles[n], n);
           functions[n] = &block_functions<S>(tiles[n].queries, size);
         }
-        for (int phase = 0; phase < kBackwardPhases; ++phase) {
+        for (int phase = first; phase < last; ++phase) {
           for (int n = 0; n < count; ++n) functions[n]->backward[phase](blocks[n]);
+        }
+        if (last == kPhasesBeforeMean) {
+          for (int n = 0; n < count; ++n) functions[n]->means(blocks[n]);
         }
       });
     }
-    for (int n = 0; n < count; ++n) relative_terms_backward(tiles[n], space_.terms(n), grad_embedding);
   }
 
   // No query of this band sees `row` any more.

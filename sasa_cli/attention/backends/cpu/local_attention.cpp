@@ -14,9 +14,10 @@
 //          for all the queries that see it. Columns outside the map are skipped.
 // Terms.   q.r splits into a row term and a column term, 2k products per query instead of k^2. With the zero border
 //          their sum already is the logit of a place outside the map, whose value is zero.
-// Saved.   The output and the log-sum-exp of the logits; the backward pass recomputes the weights p. With
-//          delta = out . grad_out, the gradient of a logit is p (grad_out . v - delta) at once, block by block. Its
-//          sums over window rows and columns are the gradients of the column and row terms.
+// Saved.   The output and the log-sum-exp of the logits; the backward pass recomputes the weights p. The gradient of a
+//          logit is p (grad_out . v - mean), the mean of grad_out . v over the window being out . grad_out; of an
+//          output that was rounded to half precision it is summed over the window instead. The sums of the gradient
+//          over window rows and columns are those of the column and row terms.
 #include "local_attention.h"
 
 #include <cstdlib>

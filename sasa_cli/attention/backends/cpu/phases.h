@@ -1,9 +1,15 @@
 // What a register block does in a pass over the windows: the functions that Band calls, one set per block size.
 #pragma once
 
+#include <limits>
+
 #include "blocks.h"
 
 namespace {
+
+// Of a place that takes no part: below every logit, so that it weighs nothing.
+template <class S>
+constexpr S kNoLogit = -std::numeric_limits<S>::infinity();
 
 template <class S>
 struct ForwardBlock {
@@ -26,8 +32,8 @@ struct BackwardBlock {
   const Vector<S>* grad_out;      // [channel][t]
   const Vector<S>* row;           // [t]
   const Vector<S>* column;        // [j][t]
-  const Vector<S>* log2_sum_exp;  // [t]
-  const Vector<S>* delta;         // [t]: out . grad_out
+  const Vector<S>* log_sum_exp;   // [t]
+  Vector<S>* mean;                // [t]: of grad_out . v over the window, which is out . grad_out
   Layout layout;
   Columns columns;
   bool mask_outside;
@@ -37,7 +43,7 @@ struct BackwardBlock {
   Vector<S>* grad_row;     // [t]
   Vector<S>* grad_column;  // [j][t]
   Vector<S>* weights;      // [t][j]
-  Vector<S>* grad_logits;  // [t][j]
+  Vector<S>* grad_logits;  // [t][j], grad_out . v at first
 
   bool sees_values() const { return value != nullptr && columns.first < columns.last; }
   bool sees_keys() const { return sees_values() && key != nullptr; }
@@ -56,7 +62,7 @@ struct Phases {
       unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
         V highest = block.highest[t];
         unroll<K>([&](auto j) SASA_INLINE_LAMBDA {
-          if (block.mask_outside && !B::template inside<whole>(t + j, block.columns)) sums[t][j] = splat<S>(S(-1e30));
+          if (block.mask_outside && !B::template inside<whole>(t + j, block.columns)) sums[t][j] = splat<S>(kNoLogit<S>);
           highest = maximum(highest, sums[t][j]);
           block.logits[t * K + j] = sums[t][j];
         });
@@ -65,12 +71,13 @@ struct Phases {
     });
   }
 
-  // weights = 2^(weights log2(e) - shift), added up in sum
-  static void exponentials(V* weights, const V* shift, V* sum) {
+  // weights = e^(weights - highest), added up in sum. Subtracted before anything is multiplied: logits far from zero
+  // have few digits behind the point to lose.
+  static void exponentials(V* weights, const V* highest, V* sum) {
     unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
       V total = sum[t];
       unroll<K>([&](auto j) SASA_INLINE_LAMBDA {
-        const V weight = exp2_lanes<S>(weights[t * K + j] * S(kLog2E) - shift[t]);
+        const V weight = exp2_lanes<S>((weights[t * K + j] - highest[t]) * S(kLog2E));
         weights[t * K + j] = weight;
         total += weight;
       });
@@ -92,7 +99,7 @@ struct Phases {
                                     sums);
       unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
         unroll<K>([&](auto j) SASA_INLINE_LAMBDA {
-          V weight = exp2_lanes<S>(sums[t][j] * S(kLog2E) - block.log2_sum_exp[t]);
+          V weight = exp2_lanes<S>((sums[t][j] - block.log_sum_exp[t]) * S(kLog2E));
           if (block.mask_outside && !B::template inside<whole>(t + j, block.columns)) weight = V{};
           block.weights[t * K + j] = weight;
         });
@@ -100,23 +107,39 @@ struct Phases {
     });
   }
 
-  // Second: the gradients of the logits, p (g.v - delta), and their sums over columns and over rows.
-  static void logit_gradients(const BackwardBlock<S>& block) {
+  // Second: g.v.
+  static void value_products(const BackwardBlock<S>& block) {
     B::with_border(block.columns, [&](auto whole) SASA_INLINE_LAMBDA {
       V sums[T][K] = {};
       if (block.sees_values()) {
         B::template dot_products<whole>(block.grad_out, block.value, block.layout, block.columns, sums);
       }
       unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
-        V row_sum = block.grad_row[t];
-        unroll<K>([&](auto j) SASA_INLINE_LAMBDA {
-          const V gradient = block.weights[t * K + j] * (sums[t][j] - block.delta[t]);
-          row_sum += gradient;
-          block.grad_column[j * T + t] += gradient;
-          block.grad_logits[t * K + j] = gradient;
-        });
-        block.grad_row[t] = row_sum;
+        unroll<K>([&](auto j) SASA_INLINE_LAMBDA { block.grad_logits[t * K + j] = sums[t][j]; });
       });
+    });
+  }
+
+  // What they add to their mean over the window.
+  static void means(const BackwardBlock<S>& block) {
+    unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
+      V mean = block.mean[t];
+      unroll<K>([&](auto j) SASA_INLINE_LAMBDA { mean += block.weights[t * K + j] * block.grad_logits[t * K + j]; });
+      block.mean[t] = mean;
+    });
+  }
+
+  // Third: the gradients of the logits, p (g.v - mean), and their sums over columns and over rows.
+  static void logit_gradients(const BackwardBlock<S>& block) {
+    unroll<T>([&](auto t) SASA_INLINE_LAMBDA {
+      V row_sum = block.grad_row[t];
+      unroll<K>([&](auto j) SASA_INLINE_LAMBDA {
+        const V gradient = block.weights[t * K + j] * (block.grad_logits[t * K + j] - block.mean[t]);
+        row_sum += gradient;
+        block.grad_column[j * T + t] += gradient;
+        block.grad_logits[t * K + j] = gradient;
+      });
+      block.grad_row[t] = row_sum;
     });
   }
 
@@ -179,7 +202,8 @@ struct Phases {
   }
 };
 
-constexpr int kBackwardPhases = 5;
+constexpr int kBackwardPhases = 6;
+constexpr int kPhasesBeforeMean = 2;  // of them
 
 // The functions for one block size.
 template <class S>
@@ -188,6 +212,7 @@ struct BlockFunctions {
   void (*exponentials)(Vector<S>*, const Vector<S>*, Vector<S>*);
   void (*weighted_sum)(const Vector<S>*, const Vector<S>*, Layout, Columns, Vector<S>*);
   void (*backward[kBackwardPhases])(const BackwardBlock<S>&);
+  void (*means)(const BackwardBlock<S>&);
   void (*relative)(const Vector<S>*, const Vector<S>*, int, int, int, Vector<S>*);
   void (*relative_backward)(const Vector<S>*, const Vector<S>*, const Vector<S>*, int, int, int, Vector<S>*,
                             Vector<S>*);
@@ -199,7 +224,8 @@ constexpr BlockFunctions<S> functions_of() {
   return {P::logits,
           P::exponentials,
           P::weighted_sum,
-          {P::weights, P::logit_gradients, P::value_gradients, P::query_gradients, P::key_gradients},
+          {P::weights, P::value_products, P::logit_gradients, P::value_gradients, P::query_gradients, P::key_gradients},
+          P::means,
           P::relative,
           P::relative_backward};
 }

@@ -163,7 +163,8 @@ SASA_INLINE Vector<S> exp2_lanes(Vector<S> x) {
 }
 
 // Largest error, in ulp of the larger of |log2(x)| and 1: 1.3 ulp in float32, 1.1 ulp in float64.
-// log2(x) for normal x > 0: x = 2^e m with m in [sqrt(1/2), sqrt(2)), ln m = 2 artanh((m - 1) / (m + 1)).
+// log2(x) for normal x > 0: x = 2^e m with m in [sqrt(1/2), sqrt(2)), ln m = 2 artanh((m - 1) / (m + 1)). NaN for NaN,
+// whose bits alone would pass for a number's.
 template <class S>
 SASA_INLINE Vector<S> log2_lanes(Vector<S> x) {
   using T = Vectors<S>;
@@ -176,7 +177,7 @@ SASA_INLINE Vector<S> log2_lanes(Vector<S> x) {
   unroll<T::kLogTerms - 1>([&](auto i) SASA_INLINE_LAMBDA {
     series = series * square + S(1) / S(2 * (T::kLogTerms - 2 - i) + 1);
   });
-  return __builtin_convertvector(exponent, Vector<S>) + series * ratio * S(2 * kLog2E);
+  return __builtin_convertvector(exponent, Vector<S>) + series * ratio * S(2 * kLog2E) + (x - x);
 }
 
 }  // namespace

@@ -145,10 +145,10 @@ def backward_query(
     columns_inside = bits_of_columns(x, width, K)
     for a in range(K):
         places_inside = bits_of_row(y, a - REACH, height, columns_inside)
-        row_logit = -log_total
+        row_logit = tl.zeros([q.shape[0]], COMPUTE)
         if row_embedding is not None:
             r = tl.load(at_row + a, mask=first, other=0.0).to(COMPUTE)
-            row_logit += tl.sum(q * r, axis=1)
+            row_logit = tl.sum(q * r, axis=1)
         grad_row = tl.zeros([q.shape[0]], COMPUTE)
         new_grad_columns = ()
         for b in tl.static_range(K):
@@ -162,7 +162,7 @@ def backward_query(
             if MASKED:
                 logit = tl.where(inside, logit, float("-inf"))
             v = read_place(at_value, value_strides, a - REACH, b - REACH, filled & inside[:, None], ALIGNMENT, COMPUTE)
-            grad_logit = tl.exp(logit) * (tl.sum(grad * v, axis=1) - mean)
+            grad_logit = tl.exp(logit - log_total) * (tl.sum(grad * v, axis=1) - mean)
             if key is not None:
                 grad_q += grad_logit[:, None] * k
             if row_embedding is not None:
@@ -229,11 +229,12 @@ def backward_key_value(
             if row_embedding is not None:
                 k_and_r += tl.load(at_column + b, mask=second, other=0.0).to(COMPUTE)
             pixel = (a - REACH) * width + (b - REACH)
-            logit = -tl.load(at_lse - pixel, mask=inside, other=float("inf"))
+            log_total = tl.load(at_lse - pixel, mask=inside, other=float("inf"))
+            logit = tl.zeros([v.shape[0]], COMPUTE)
             if key is not None or row_embedding is not None:
                 q = read_place(at_query, query_strides, REACH - a, REACH - b, read, ALIGNMENT, COMPUTE)
-                logit += tl.sum(q * k_and_r, axis=1)
-            weight = tl.exp(logit)
+                logit = tl.sum(q * k_and_r, axis=1)
+            weight = tl.exp(logit - log_total)
             grad = read_place(at_grad, grad_strides, REACH - a, REACH - b, read, ALIGNMENT, COMPUTE)
             grad_v += weight[:, None] * grad
             if key is not None:
