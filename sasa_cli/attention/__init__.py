@@ -9,6 +9,7 @@ from sasa_cli.attention.choice import (
     suitable_backends,
 )
 from sasa_cli.attention.operator import local_attention, packed_local_attention
+from sasa_cli.attention.plain import plain_local_attention
 from sasa_cli.attention.problem import Problem
 from sasa_cli.attention.reference import reference_local_attention
 
@@ -20,6 +21,7 @@ __all__ = [
     "known_backends",
     "local_attention",
     "packed_local_attention",
+    "plain_local_attention",
     "reference_local_attention",
     "refused_backends",
     "suitable_backends",

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 from torch.utils.flop_counter import register_flop_formula
 
 from sasa_cli.attention.choice import decide
@@ -60,10 +61,12 @@ def local_attention(
 
     Raises:
         ValueError: for arguments other than these, or a backend that cannot compute them.
+        NotImplementedError: under forward-mode differentiation.
     """
     if key is None and content:
         raise ValueError("key must be given with content=True, got None.")
     inputs = Inputs(query, key if content else None, value, row_embedding, column_embedding)
+    _refuse_forward_mode(*inputs)
     output: Tensor = torch.ops.sasa.local_attention(*inputs, spatial_extent, border, backend)[0]
     return output
 
@@ -92,10 +95,22 @@ def packed_local_attention(
 
     Raises:
         ValueError: for arguments other than these, or a backend that cannot compute them.
+        NotImplementedError: under forward-mode differentiation.
     """
+    _refuse_forward_mode(maps, row_embedding, column_embedding)
     arguments = (maps, row_embedding, column_embedding, spatial_extent, border, backend)
     output: Tensor = torch.ops.sasa.packed_local_attention(*arguments)[0]
     return output
+
+
+def _refuse_forward_mode(*tensors: Tensor | None) -> None:
+    """PyTorch drops the tangents of what enters an operator without a rule for them, and would return zeros."""
+    if torch.compiler.is_compiling():
+        return
+    if any(tensor is not None and unpack_dual(tensor).tangent is not None for tensor in tensors):
+        raise NotImplementedError(
+            "local attention has no forward-mode derivative (jvp); sasa_cli.models.plain_torch(network) has"
+        )
 
 
 def split_maps(maps: Tensor, row_embedding: Tensor | None, column_embedding: Tensor | None) -> Inputs:
@@ -236,7 +251,10 @@ class _Operator:
 
 
 def _refuse_second_derivative(ctx: Any, *gradients: Any) -> None:
-    raise RuntimeError("local attention has no autograd formula of its backward pass: first derivatives only")
+    raise RuntimeError(
+        "local attention has no autograd formula of its backward pass: first derivatives only; "
+        "sasa_cli.models.plain_torch(network) has all"
+    )
 
 
 _Operator(

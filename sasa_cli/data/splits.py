@@ -65,6 +65,8 @@ def load_splits(spec: DataSpec, data_dir: Path | None) -> Splits:
             val=len(val_indices),
             test=len(test),
             classes=num_classes,
+            mean=known.mean,
+            std=known.std,
             notes=notes,
         ),
     )

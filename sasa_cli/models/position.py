@@ -5,8 +5,6 @@ from torch import Tensor, nn
 
 from sasa_cli.spec import AttentionSpec
 
-LONGEST_WAVELENGTH = 10_000.0  # in units of 2 pi pixels (Vaswani et al., 2017, section 3.5)
-
 
 def offset_embedding(
     spec: AttentionSpec,
@@ -31,24 +29,34 @@ def offset_embedding(
     return nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
 
 
-def sinusoidal_encoding(channels: int, height: int, width: int, *, device: torch.device | str | None = None) -> Tensor:
+def sinusoidal_encoding(maps: Tensor, channels: int) -> Tensor:
     """The encoding of Vaswani et al. (2017, section 3.5) in two dimensions, ``(C, H, W)`` in float32.
 
     The first half of the channels encodes the row, the second the column: sine and cosine in turn, of wavelengths
     from 2 pi to 10000 x 2 pi pixels.
+
+    Args:
+        maps: ``(B, any, H, W)``, of which size and device are read.
+        channels: C.
 
     Raises:
         ValueError: if `channels` is no multiple of 4.
     """
     if channels % 4:
         raise ValueError(f"{channels} channels cannot hold sine and cosine of row and column; a multiple of 4 can")
-    half = channels // 2
+    rows = _encode(maps.new_ones([maps.shape[2]], dtype=torch.float32), channels // 2)  # (C / 2, H)
+    columns = _encode(maps.new_ones([maps.shape[3]], dtype=torch.float32), channels // 2)  # (C / 2, W)
+    by_row = rows.unsqueeze(2).expand(-1, -1, maps.shape[3])
+    by_column = columns.unsqueeze(1).expand(-1, maps.shape[2], -1)
+    return torch.cat([by_row, by_column])
 
-    def encode(length: int) -> Tensor:
-        frequencies = LONGEST_WAVELENGTH ** (-torch.arange(0, half, 2, device=device) / half)  # (C / 4,)
-        angles = frequencies[:, None] * torch.arange(length, device=device)  # (C / 4, length)
-        return torch.stack([angles.sin(), angles.cos()], dim=1).flatten(0, 1)  # (C / 2, length)
 
-    rows = encode(height)[:, :, None].expand(-1, -1, width)  # (C / 2, H, W)
-    columns = encode(width)[:, None, :].expand(-1, height, -1)  # (C / 2, H, W)
-    return torch.cat([rows, columns])
+def _encode(ones: Tensor, channels: int) -> Tensor:
+    """Of as many places as there are ones: ``(channels, places)``.
+
+    Counted with `cumsum`: `arange` of a size that is being traced is none of the functions that can be.
+    """
+    steps = torch.arange(0, channels, 2, device=ones.device)
+    frequencies = torch.pow(10_000.0, -steps / channels)  # (channels / 2,)
+    angles = frequencies.unsqueeze(1) * (ones.cumsum(0) - 1)  # (channels / 2, places)
+    return torch.stack([angles.sin(), angles.cos()], dim=1).flatten(0, 1)

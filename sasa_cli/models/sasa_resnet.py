@@ -92,10 +92,23 @@ def _refuse_stem_arguments(kwargs: dict[str, Any]) -> None:
 
 def _create(name: str, pretrained: bool, kwargs: dict[str, Any]) -> SasaResNet:
     arguments = {key: kwargs.pop(key) for key in MODEL_ARGUMENTS if key in kwargs}
+    cfg = model_spec(name, arguments)
+    overlay = _cfg_of_variant(cfg) | (kwargs.pop("pretrained_cfg_overlay", None) or {})
     model: SasaResNet = build_model_with_cfg(
-        SasaResNet, name, pretrained, model_cfg=model_spec(name, arguments), **kwargs
+        SasaResNet, name, pretrained, model_cfg=cfg, pretrained_cfg_overlay=overlay, **kwargs
     )
     return model
+
+
+def _cfg_of_variant(cfg: ModelSpec) -> dict[str, Any]:
+    """In which entries timm's configuration of this network differs from that of its registered name."""
+    changes: dict[str, Any] = {}
+    if cfg.small_input:
+        changes |= {"input_size": (3, 32, 32), "pool_size": (4, 4), "crop_pct": 1.0}
+    if cfg.stem.kind == "attention":
+        projections = ("query", "key", "value") if cfg.attention.content else ("query", "value")
+        changes["first_conv"] = tuple(f"conv1.{projection}" for projection in projections)
+    return changes
 
 
 def _default_cfg() -> dict[str, Any]:

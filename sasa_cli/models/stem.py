@@ -1,6 +1,6 @@
 """The attention stem: attention inside the 4x4 blocks of the image (paper, section 3.2 and appendix A.1)."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +45,8 @@ class StemAttention(nn.Module):
         ValueError: if `out_channels` cannot be split into these heads.
     """
 
+    __constants__: ClassVar = ["absolute", "block", "convolves", "mixes"]  # by which TorchScript leaves branches out
+
     def __init__(
         self,
         in_channels: int,
@@ -63,7 +65,12 @@ class StemAttention(nn.Module):
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.stem = stem
         self.attention = attention
+        self.heads = stem.heads
         self.head_dim = out_channels // stem.heads
+        self.block = BLOCK
+        self.absolute = attention.position == "absolute"
+        self.convolves = stem.values == "conv"
+        self.mixes = stem.values == "spatial"
 
         self.query = nn.Conv2d(in_channels, out_channels, 1, bias=False, **factory)
         self.key = nn.Conv2d(in_channels, out_channels, 1, bias=False, **factory) if attention.content else None
@@ -71,15 +78,14 @@ class StemAttention(nn.Module):
         self.row_embedding = offset_embedding(attention, *shape, **factory)
         self.column_embedding = offset_embedding(attention, *shape, **factory)
 
-        spatial = stem.values == "spatial"
         self.value = nn.Conv2d(
-            in_channels * (stem.mixtures if spatial else 1),
+            in_channels * (stem.mixtures if self.mixes else 1),
             out_channels,
-            BLOCK if stem.values == "conv" else 1,
+            BLOCK if self.convolves else 1,
             bias=False,
             **factory,
         )
-        if spatial:
+        if self.mixes:
             half = self.head_dim // 2
             self.mixture_row_embedding = nn.Parameter(torch.empty(half, BLOCK, **factory))
             self.mixture_column_embedding = nn.Parameter(torch.empty(half, BLOCK, **factory))
@@ -99,47 +105,51 @@ class StemAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C_in, H, W)`` to ``(B, C_out, H, W)``."""
-        height, width = x.shape[-2:]
-        x = F.pad(x, (0, -width % BLOCK, 0, -height % BLOCK))
+        height, width = x.shape[2], x.shape[3]
+        x = F.pad(x, [0, -width % self.block, 0, -height % self.block])
         query = self._positioned(self.query(x))
-        key = None if self.key is None else self._positioned(self.key(x))
+        key = None
+        if self.key is not None:
+            key = self._positioned(self.key(x))
         value = self._split(self.value(self._value_input(x)))
         y = self._logits(query, key).softmax(dim=-1) @ value  # (B, N, H / 4, W / 4, 16, D)
-        return _join_blocks(y)[..., :height, :width]
+        return _join_blocks(y, self.block)[..., :height, :width]
 
     def _positioned(self, projected: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, N, H / 4, W / 4, 16, D)``, with the absolute encoding where there is one."""
         split = self._split(projected)
-        if self.attention.position != "absolute":
-            return split
-        encoding = sinusoidal_encoding(projected.shape[1], BLOCK, BLOCK, device=projected.device)
-        # Channels are dealt out to the heads in turn, so that each head gets rows and columns.
-        dealt = encoding.view(self.head_dim, self.stem.heads, 1, 1, BLOCK**2).permute(1, 2, 3, 4, 0)  # (N, 1, 1, 16, D)
-        return split + dealt.to(split.dtype)
+        if self.absolute:
+            encoding = sinusoidal_encoding(projected[:, :, : self.block, : self.block], self.heads * self.head_dim)
+            # Channels are dealt out to the heads in turn, so that each head gets rows and columns.
+            dealt = encoding.view(self.head_dim, self.heads, 1, 1, -1).permute(1, 2, 3, 4, 0)  # (N, 1, 1, 16, D)
+            split = split + dealt.to(split.dtype)
+        return split
 
     def _split(self, projected: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, N, H / 4, W / 4, 16, D)``: heads, blocks, and the pixels of each block."""
-        batch, _, height, width = projected.shape
-        grid = (height // BLOCK, BLOCK, width // BLOCK, BLOCK)
-        blocks = projected.reshape(batch, self.stem.heads, self.head_dim, *grid)  # (B, N, D, H / 4, 4, W / 4, 4)
-        return blocks.permute(0, 1, 3, 5, 4, 6, 2).flatten(4, 5)
+        rows = projected.unflatten(2, (-1, self.block))  # (B, C, H / 4, 4, W)
+        columns = rows.unflatten(4, (-1, self.block))  # (B, C, H / 4, 4, W / 4, 4)
+        blocks = columns.unflatten(1, (self.heads, self.head_dim))  # (B, N, D, H / 4, 4, W / 4, 4)
+        split: Tensor = blocks.permute(0, 1, 3, 5, 4, 6, 2).flatten(4, 5)
+        return split
 
     def _logits(self, query: Tensor, key: Tensor | None) -> Tensor:
         """``(B, N, H / 4, W / 4, 16, 16)``: for each pixel of a block, its logit towards each of them."""
-        if self.row_embedding is None or self.column_embedding is None:
-            relative = query.new_zeros(())
-        else:
-            relative = _offset_logits(query, self.row_embedding, self.column_embedding)
-        return relative if key is None else query @ key.mT + relative
+        logits = torch.zeros_like(query[..., :1])
+        if self.row_embedding is not None and self.column_embedding is not None:
+            logits = _offset_logits(query, self.row_embedding, self.column_embedding, self.block)
+        if key is not None:
+            logits = query @ key.mT + logits
+        return logits
 
     def _value_input(self, x: Tensor) -> Tensor:
         """What the convolution `value` gets so that it computes the values of `stem.values`."""
-        if self.stem.values == "conv":
-            return F.pad(x, (1, 2, 1, 2))
-        if self.stem.values == "spatial":
+        if self.convolves:
+            x = F.pad(x, [1, 2, 1, 2])
+        if self.mixes:
             # (sum_m p_m W_V^m) x is one projection of the m images p_m x side by side.
-            p = self.mixture_weights().repeat(1, x.shape[2] // BLOCK, x.shape[3] // BLOCK)  # (m, H, W)
-            return (p.unsqueeze(1) * x.unsqueeze(1)).flatten(1, 2)  # (B, m C_in, H, W)
+            p = self.mixture_weights().repeat(1, x.shape[2] // self.block, x.shape[3] // self.block)  # (m, H, W)
+            x = (p.unsqueeze(1) * x.unsqueeze(1)).flatten(1, 2)  # (B, m C_in, H, W)
         return x
 
     def mixture_weights(self) -> Tensor:
@@ -148,32 +158,32 @@ class StemAttention(nn.Module):
         return torch.einsum("md,dab->mab", self.mixture_embedding, places).softmax(dim=0)
 
 
-def _offset_logits(query: Tensor, row_embedding: Tensor, column_embedding: Tensor) -> Tensor:
+def _offset_logits(query: Tensor, row_embedding: Tensor, column_embedding: Tensor, block: int) -> Tensor:
     """q.r of all pairs of pixels of a block, from one product for each row of the block and one for each column.
 
     Args:
         query: ``(B, N, H / 4, W / 4, 16, D)``.
         row_embedding: ``(D // 2, 7)`` or ``(N, D // 2, 7)``; index 3 is the query's own row.
         column_embedding: likewise.
+        block: 4, as for `_join_blocks`: TorchScript reads no globals.
 
     Returns:
         ``(B, N, H / 4, W / 4, 16, 16)``.
     """
-    heads, head_dim = query.shape[1], query.shape[-1]
-    place = torch.arange(BLOCK, device=query.device)
-    index = place - place[:, None] + BLOCK - 1  # (4, 4): offset of place a from the query's place i
-    rows = row_embedding.expand(heads, -1, -1)[..., index]  # (N, D / 2, 4, 4)
-    columns = column_embedding.expand(heads, -1, -1)[..., index]
-    first, second = query.reshape(*query.shape[:4], BLOCK, BLOCK, head_dim).chunk(2, dim=-1)
+    heads = query.shape[1]
+    place = torch.arange(block, device=row_embedding.device)
+    index = place - place[:, None] + block - 1  # (4, 4): offset of place a from the query's place i
+    rows = row_embedding.expand(heads, -1, -1)[:, :, index]  # (N, D / 2, 4, 4)
+    columns = column_embedding.expand(heads, -1, -1)[:, :, index]
+    first, second = query.unflatten(4, (block, block)).chunk(2, dim=-1)
     row_logits = torch.einsum("bnhwijd,ndia->bnhwija", first, rows)
     column_logits = torch.einsum("bnhwijd,ndjc->bnhwijc", second, columns)
     logits = row_logits.unsqueeze(-1) + column_logits.unsqueeze(-2)  # (B, N, H / 4, W / 4, 4, 4, 4, 4)
     return logits.flatten(6, 7).flatten(4, 5)
 
 
-def _join_blocks(blocks: Tensor) -> Tensor:
+def _join_blocks(blocks: Tensor, block: int) -> Tensor:
     """``(B, N, H / 4, W / 4, 16, D)`` back to ``(B, N D, H, W)``."""
-    batch, heads, rows, columns, _, head_dim = blocks.shape
-    pixels = blocks.view(batch, heads, rows, columns, BLOCK, BLOCK, head_dim)
-    maps = pixels.permute(0, 1, 6, 2, 4, 3, 5)  # (B, N, D, H / 4, 4, W / 4, 4)
-    return maps.reshape(batch, heads * head_dim, rows * BLOCK, columns * BLOCK)
+    pixels = blocks.unflatten(4, (block, block))
+    maps: Tensor = pixels.permute(0, 1, 6, 2, 4, 3, 5)  # (B, N, D, H / 4, 4, W / 4, 4)
+    return maps.flatten(5, 6).flatten(3, 4).flatten(1, 2)

@@ -130,6 +130,9 @@ class DataFingerprint(Stored):
     val: int
     test: int
     classes: int
+    mean: tuple[float, float, float] | None = None
+    """What pixels in [0, 1] were normalised with, by channel: minus `mean`, over `std`. Older records have neither."""
+    std: tuple[float, float, float] | None = None
     notes: tuple[str, ...] = ()
     """What is unusual about them: fewer than published, files that were left out."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from timm.scheduler.scheduler import Scheduler
 from timm.utils import ModelEmaV3, NativeScaler
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sasa_cli.errors import RunError
@@ -38,9 +38,9 @@ class TrainingState:
 
     def weights(self) -> dict[str, Any]:
         """The weights, as timm stores them."""
-        weights = {"state_dict": self.model.state_dict()}
+        weights = {"state_dict": _contiguous(self.model)}
         if self.ema is not None:
-            weights["state_dict_ema"] = self.ema.module.state_dict()
+            weights["state_dict_ema"] = _contiguous(self.ema.module)
         return weights
 
     def load_weights(self, stored: dict[str, Any]) -> None:
@@ -48,6 +48,11 @@ class TrainingState:
         self.model.load_state_dict(stored["state_dict"])
         if self.ema is not None:
             self.ema.module.load_state_dict(stored["state_dict_ema"])
+
+
+def _contiguous(model: nn.Module) -> dict[str, Tensor]:
+    """Its weights in one layout, whichever it trains in: safetensors, for one, takes no other."""
+    return {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
 
 
 def save_epoch(paths: RunPaths, run_id: str, state: TrainingState, origin: Origin) -> None:

@@ -79,7 +79,7 @@ class Session:
             origin = Origin(data=earlier.data, environment=earlier.environment)
         if origin is None:
             raise RunError(f"{self.journal.paths.checkpoint}: says not what it was trained on; start anew with --fresh")
-        if origin.data != self.origin.data:
+        if origin.data.sha256 != self.origin.data.sha256:
             raise RunError(
                 f"{self.journal.paths.folder}: this run began with other images (sha256 {origin.data.sha256[:8]}, "
                 f"now {self.origin.data.sha256[:8]}); start anew with --fresh"

@@ -23,7 +23,7 @@ def pixel_by_pixel(layer: LocalSelfAttention, x: Tensor) -> Tensor:
     """The layer without its pool, from its weights, in loops: ``(B, C_in, H, W)`` to ``(B, C_out, H, W)``."""
     spec, k, half = layer.spec, layer.spatial_extent, layer.head_dim // 2
     if spec.position == "absolute":
-        x = x + sinusoidal_encoding(*x.shape[1:]).to(x.dtype)
+        x = x + sinusoidal_encoding(x, x.shape[1]).to(x.dtype)
     query, key, value = (
         torch.einsum("oi,bihw->bohw", conv.weight[:, :, 0, 0], x) if conv is not None else torch.zeros_like(x)
         for conv in (layer.query, layer.key, layer.value)
@@ -121,7 +121,7 @@ def test_channels_last_heads_are_views_and_give_the_same():
 
 
 def test_encoding_is_sines_and_cosines_of_row_and_column():
-    encoding = sinusoidal_encoding(8, 3, 5)
+    encoding = sinusoidal_encoding(torch.empty(1, 8, 3, 5), 8)
     assert encoding.shape == (8, 3, 5)
     for row in range(3):
         for column in range(5):
@@ -131,7 +131,7 @@ def test_encoding_is_sines_and_cosines_of_row_and_column():
 
 def test_encoding_needs_a_multiple_of_four_channels():
     with pytest.raises(ValueError, match="6 channels cannot hold sine and cosine"):
-        sinusoidal_encoding(6, 2, 2)
+        sinusoidal_encoding(torch.empty(1, 6, 2, 2), 6)
 
 
 def test_two_places_with_the_same_surroundings_differ_by_absolute_position_only():
@@ -149,7 +149,7 @@ def test_logits_start_moderate_at_every_width(channels: int, position: str):
     layer = LocalSelfAttention(channels, channels, AttentionSpec(position=position))
     x = torch.randn(4, channels, 6, 6).relu()
     if position == "absolute":
-        x = x + sinusoidal_encoding(*x.shape[1:])
+        x = x + sinusoidal_encoding(x, x.shape[1])
     query, key, value = layer._project(x).unbind(1)
     assert 0.5 < (query * key).sum(dim=2).std() < 2
     assert 0.5 < value.std() < 2

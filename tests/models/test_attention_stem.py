@@ -48,7 +48,7 @@ def pixel_by_pixel(stem: StemAttention, x: Tensor) -> Tensor:
     if stem.key is not None:
         key = torch.einsum("oi,bihw->bohw", stem.key.weight[:, :, 0, 0], x)
     y = torch.zeros_like(query)
-    encoding = sinusoidal_encoding(heads * dim, 4, 4).double()
+    encoding = sinusoidal_encoding(torch.empty(1, 1, 4, 4), heads * dim).double()
     for n in range(heads):
         channels = slice(n * dim, (n + 1) * dim)
         encoded = encoding[n::heads] if stem.attention.position == "absolute" else torch.zeros(dim, 4, 4)

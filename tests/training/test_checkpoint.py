@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file, save_file
 
 from sasa_cli.models import model_kwargs
 from sasa_cli.runs.paths import RunPaths
@@ -32,6 +35,16 @@ def test_timm_loads_the_weights_of_a_run_without_moving_average(train: Trainer) 
     stored, loaded = weights(file), loaded_by_timm(spec, str(file))
     assert stored.keys() == {f"state_dict.{key}" for key in loaded}
     assert all(torch.equal(tensor, stored[f"state_dict.{key}"]) for key, tensor in loaded.items())
+
+
+def test_weights_of_channels_last_training_are_stored_in_one_layout(train: Trainer, tmp_path: Path) -> None:
+    """safetensors refuses others: "You are trying to save a non contiguous tensor"."""
+    spec = tiny("CCCA", epochs=1, channels_last=True, ema_decay=0.9)
+    train(spec)
+    stored = weights(train.paths(spec).checkpoint)
+    assert any(tensor.dim() == 4 for tensor in stored.values())
+    save_file(stored, tmp_path / "weights.safetensors")
+    assert load_file(tmp_path / "weights.safetensors").keys() == stored.keys()
 
 
 def test_best_weights_are_those_of_the_best_epoch(train: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,7 @@ def test_record_says_what_was_trained_and_how_it_went(finished: Finished) -> Non
     assert (record.params, record.macs, record.macs_executed) == (count.params, count.macs, count.macs_executed)
     assert record.data is not None
     assert (record.data.train, record.data.val, record.data.test) == (192, 100, 1000)
+    assert (record.data.mean, record.data.std) == ((0.2176,) * 3, (0.3309,) * 3)
     assert record.seconds > 0
     assert record.images_per_second is not None
     assert 192 * 2 / record.images_per_second < record.seconds
