@@ -92,6 +92,7 @@ def train(
     from sasa_cli.experiment.file import load_experiment, run_yaml
     from sasa_cli.experiment.sweep import base_run
     from sasa_cli.launchers.planning import make_plan, run_payload
+    from sasa_cli.launchers.preflight import check_before_training
     from sasa_cli.runs.paths import ExperimentPaths
     from sasa_cli.runs.state import state_of
 
@@ -107,6 +108,7 @@ def train(
         console.print(run_yaml(spec), highlight=False)
         if as_json:
             _print_json(run_payload(plan.runs[0], state))
+        check_before_training([spec], data_dir, device)
         return
     from sasa_cli.launchers.threads import planned_threads
     from sasa_cli.training.run import RunOptions, train_run
@@ -148,6 +150,7 @@ def sweep(
     from sasa_cli.launchers import find_launcher
     from sasa_cli.launchers.interface import LaunchOptions
     from sasa_cli.launchers.planning import make_plan, run_payload
+    from sasa_cli.launchers.preflight import check_before_training
     from sasa_cli.launchers.remaining import remaining, require_all_done, states_of
     from sasa_cli.launchers.threads import threads_of_sweep
     from sasa_cli.runs.files import make_folder
@@ -185,7 +188,9 @@ def sweep(
     if as_json:
         rows = [run_payload(run, state) for run, state in zip(plan.runs, states, strict=True)]
         _print_json({"experiment": loaded.name, "runs": rows})
-    if not (dry_run or status):
+    if dry_run:
+        check_before_training(specs, data_dir, device, here=launcher == "local")
+    elif not status:
         require_all_done(specs, states, results, display.ended)
 
 

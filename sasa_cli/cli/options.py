@@ -18,7 +18,7 @@ Assignments = Annotated[
 Out = Annotated[Path, typer.Option("--out", help="Folder for results.")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder where data sets lie (default: ./data).")]
 OnDevice = Annotated[DeviceName, typer.Option("--device", help="Where to train.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, show what would run, write nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run, check all it needs, write nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 

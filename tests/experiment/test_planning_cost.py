@@ -15,14 +15,12 @@ CHECK, COUNT = "_geometry", "count_model"  # of a `ModelSpec`, and of a network
 MATCHING = """
 name: matching
 model: {name: sasa_resnet26, attention: {heads: 2}, match: {budget: params, to: sasa_resnet26, stages: CCCC}}
-data: {name: cifar10, image_size: 32}
 sweep: {model.stages: [CCCA, CCAA, CAAA, AAAA]}
 seeds: [0, 1, 2]
 """
 LONG = """
 name: long
 model: {{name: sasa_resnet26}}
-data: {{name: cifar10, image_size: 32}}
 sweep:
   recipe.lr: [{rates}]
   model.stages: [CCCC, CCAA, AAAA]

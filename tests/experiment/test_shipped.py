@@ -182,10 +182,11 @@ def test_the_minis_have_several_seeds():
 # --- by name, from anywhere ----------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_needs_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_dry_run_shows_the_plan_without_the_images_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["sweep", "paper/table4", "--dry-run", "--json"])
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 3, result.output
+    assert "imagenet: no folder with train/<class>/" in result.stderr
     plan = json.loads(result.stdout)
     assert plan["experiment"] == "paper-table4"
     assert [run["cell"]["model.attention.spatial_extent"] for run in plan["runs"]] == [3, 5, 7, 9, 11]
