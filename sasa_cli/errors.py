@@ -79,6 +79,11 @@ def explained(error: "ValidationError", schema: "type[BaseModel]") -> list[tuple
     return list(dict.fromkeys(found))
 
 
+def printable(text: str) -> str:
+    """``text`` with what is no Unicode, as names of files may be, written as ``\\udce9``: what UTF-8 can hold."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """` (did you mean 'x'?)` where one of `allowed` resembles `word`, else nothing."""
     close = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.5)

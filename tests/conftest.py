@@ -20,3 +20,9 @@ def real_data_dir() -> Path:
         if not (folder / name).is_dir():
             pytest.skip(f"{variable}={folder} has no {name}/")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests neither read nor fill the cache of whoever runs them."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))

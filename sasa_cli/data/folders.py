@@ -10,7 +10,7 @@ from timm.utils import natural_key
 
 from sasa_cli.data.files import find_image_folder
 from sasa_cli.data.images import FileImages
-from sasa_cli.errors import DataError
+from sasa_cli.errors import DataError, printable
 
 NEEDS_MORE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 """Formats whose pixels Pillow gets from other programs or not at all."""
@@ -57,7 +57,7 @@ class _Listing:
         counts = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items()))
         total = sum(map(len, self.found.values())) + len(self.others)
         left_out = f"{len(self.others)} of {total} files are left out, being no images of a class"
-        return f"{self.folder.name}: {left_out}: {counts}"
+        return printable(f"{self.folder.name}: {left_out}: {counts}")
 
     def images(self, classes: Sequence[str]) -> FileImages:
         labelled = [(name, label) for label, each in enumerate(classes) for name in self.found[each]]

@@ -4,6 +4,7 @@ Each kind is a map-style data set of `(image, label)` pairs, the image in RGB.
 """
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from sasa_cli.data.contents import content_hashes
 from sasa_cli.errors import DataError
 
 Indices = NDArray[np.intp]
@@ -104,8 +106,8 @@ class FileImages(Images):
         return type(self)(self.root, [self.names[index] for index in indices], self.labels[indices])
 
     def identity(self) -> Iterator[bytes]:
-        for name in self.names:
-            yield f"{name}\0{(self.root / name).stat().st_size}\n".encode()
+        for name, content in zip(self.names, content_hashes(self.root, self.names), strict=True):
+            yield os.fsencode(name) + b"\0" + content
 
 
 class ReaderImages(Images):

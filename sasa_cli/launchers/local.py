@@ -22,6 +22,7 @@ from sasa_cli.launchers.interface import REFRESH_SECONDS, Launcher, LaunchOption
 from sasa_cli.launchers.job import Job, Refusal, ended_state
 from sasa_cli.launchers.preflight import Machine, check_everywhere, check_here
 from sasa_cli.runs.paths import ExperimentPaths
+from sasa_cli.runs.sockets import shorten_socket_paths
 from sasa_cli.runs.state import RunState
 from sasa_cli.spec import RunSpec
 
@@ -81,6 +82,7 @@ def launch_local(
 
 def fork_server() -> ForkServerContext:
     """Where processes come from that find torch loaded."""
+    shorten_socket_paths()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return context

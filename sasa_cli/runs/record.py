@@ -4,12 +4,12 @@ Run folders are the truth: whatever else is shown about an experiment is derived
 """
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from sasa_cli.errors import BrokenFileError, RunError
+from sasa_cli.errors import BrokenFileError, RunError, printable
 from sasa_cli.runs.files import write_text
 from sasa_cli.runs.paths import RunPaths
 
@@ -23,6 +23,7 @@ class Stored(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Printable = Annotated[str, BeforeValidator(printable)]  # a message may name a file whose name is no Unicode
 P = TypeVar("P", bound=Stored)
 
 
@@ -62,8 +63,8 @@ class Failure(Stored):
     """Why a run failed."""
 
     kind: str
-    message: str
-    traceback: str
+    message: Printable
+    traceback: Printable
     epoch: int | None = None
     step: int | None = None
 
@@ -125,7 +126,7 @@ class DataFingerprint(Stored):
 
     name: str
     sha256: str
-    """Over the bytes of images and labels (or names and sizes of files) and the split."""
+    """Over the bytes of images (of files: their names and contents), labels and the split."""
     train: int
     val: int
     test: int

@@ -44,7 +44,7 @@ class Journal:
 
     def _write_log(self) -> None:
         try:
-            with self.paths.log.open("a", encoding="utf-8") as log:
+            with self.paths.log.open("a", encoding="utf-8", errors="backslashreplace") as log:
                 log.writelines(self._unwritten)
         except OSError as error:
             raise RunError(f"{self.paths.log}: cannot be written: {error.strerror}") from error

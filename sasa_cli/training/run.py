@@ -17,6 +17,7 @@ from sasa_cli.runs.files import make_folder, write_text
 from sasa_cli.runs.lock import locked
 from sasa_cli.runs.paths import RunPaths
 from sasa_cli.runs.record import RunRecord, read_record
+from sasa_cli.runs.sockets import shorten_socket_paths
 from sasa_cli.spec import RunSpec
 from sasa_cli.training.checks import check_machine, check_spec
 from sasa_cli.training.devices import DeviceName, resolve_device
@@ -63,6 +64,7 @@ def train_run(
         RunError: anything else.
         KeyboardInterrupt: interrupted.
     """
+    shorten_socket_paths()  # those of loader processes
     device = resolve_device(options.device)
     check_spec(spec)
     check_machine(spec, device)
