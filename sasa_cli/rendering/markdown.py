@@ -1,9 +1,14 @@
 """Tables as GitHub's markdown, and a report as one such file; figures and run folders beside it."""
 
+import re
+
 from sasa_cli.rendering.document import Block, Document, Figure, Note, Notes
 from sasa_cli.rendering.table import Entry, Link, Links, Strong, Table
 
-MARKDOWN_ESCAPES = str.maketrans({"\\": r"\\", "|": r"\|", "*": r"\*", "`": r"\`", "<": "&lt;", "\n": "<br>"})
+ESCAPES = str.maketrans({"<": "&lt;", "&": "&amp;", "\n": "<br>"} | {mark: "\\" + mark for mark in "\\|*`[]~$"})
+OUTER_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # inside of a word it means itself
+LINE_START = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$))|(?=#{1,6}(?:\s|$)|[-+](?:\s|$)|>|[-=][-=\s]*$))")
+"""Where a text would begin a heading, a list, a quote or a rule."""
 
 
 def to_markdown_report(document: Document) -> str:
@@ -35,8 +40,8 @@ def to_markdown(table: Table) -> str:
         + " |"
         for line in (lines[0], rule, *lines[1:])
     )
-    notes = [f"\n{note.translate(MARKDOWN_ESCAPES)}" for note in table.notes]
-    return "\n".join([f"**{table.title.translate(MARKDOWN_ESCAPES)}**\n", *padded, *notes]) + "\n"
+    notes = [f"\n{_plain(note)}" for note in table.notes]
+    return "\n".join([f"**{_plain(table.title)}**\n", *padded, *notes]) + "\n"
 
 
 def _block(block: Block) -> str:
@@ -59,13 +64,14 @@ def _note(note: Note) -> str:
 
 
 def _figure(figure: Figure) -> str:
-    alt = figure.alt.translate(MARKDOWN_ESCAPES).replace("[", r"\[").replace("]", r"\]")
-    return f"![{alt}](figures/{figure.name}.svg)\n\n**{_plain(figure.title)}.** {_plain(figure.caption)}"
+    return f"![{_plain(figure.alt)}](figures/{figure.name}.svg)\n\n**{_plain(figure.title)}.** {_plain(figure.caption)}"
 
 
 def _link(link: Link) -> str:
-    return f"[{link.text}]({link.url})"
+    return f"[{_plain(link.text)}]({link.href})"
 
 
 def _plain(text: str) -> str:
-    return text.translate(MARKDOWN_ESCAPES)
+    """``text`` such that readers see it as it is, wherever it stands."""
+    escaped = OUTER_UNDERSCORE.sub(r"\\_", text.lstrip().translate(ESCAPES))
+    return LINE_START.sub(r"\1\\", escaped)

@@ -7,6 +7,7 @@ plain: each renderer escapes what its format would read as markup.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import quote
 
 ABSENT = "–"
 Value = str | int | float | None
@@ -59,6 +60,11 @@ class Link:
 
     text: str
     url: str
+
+    @property
+    def href(self) -> str:
+        """The place as it stands in a page: no letter of a name can end the link or begin another."""
+        return quote(self.url, errors="surrogateescape")
 
 
 @dataclass(frozen=True)

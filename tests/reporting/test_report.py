@@ -288,7 +288,7 @@ def test_names_are_escaped_in_every_format(make_experiment: Maker) -> None:
     build_report([experiment.paths.folder])
     texts = {name: content.decode(errors="replace") for name, content in tree(experiment.paths.report).items()}
     assert "<b>" not in texts["report.html"]
-    assert "&lt;b>50%_of\\|it&lt;/b>" in texts["report.md"]
+    assert "&lt;b>50%\\_of\\|it&lt;/b>" in texts["report.md"]
     assert r"50\%\_of|it" in texts["tables/results.tex"]
 
 
