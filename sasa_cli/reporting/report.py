@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
-from urllib.parse import quote
 
 from sasa_cli.errors import SpecError
 from sasa_cli.rendering.csv import to_csv
@@ -175,7 +174,7 @@ def _united(report: Path, experiments: Sequence[tuple[Path, Results]]) -> Materi
     """Their material, each with the way to its folder from `report`."""
     start = report.resolve()
     return united(
-        [(quote(Path(os.path.relpath(folder.resolve(), start)).as_posix()), results) for folder, results in experiments]
+        [(Path(os.path.relpath(folder.resolve(), start)).as_posix(), results) for folder, results in experiments]
     )
 
 

@@ -1,5 +1,6 @@
 """Results folders as a sweep leaves them, with invented numbers, written through the classes that write real ones."""
 
+import functools
 import json
 import random
 from collections.abc import Sequence
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sasa_cli.errors import SpecError
-from sasa_cli.experiment.file import model_experiment, run_yaml
+from sasa_cli.experiment.file import Body, model_experiment, run_yaml
 from sasa_cli.runs.files import make_folder, write_text
 from sasa_cli.runs.paths import ExperimentPaths
 from sasa_cli.runs.plan import Plan, PlannedAxis, PlannedRun, write_plan
@@ -33,7 +34,8 @@ def planned_run(cell: dict[str, Any], seed: int) -> PlannedRun:
     others = [f"{key.rpartition('.')[2]}-{value}" for key, value in cell.items() if key not in (STAGES, EXTENT)]
     label = "-".join(([f"k{extent}"] if extent else []) + [stages] + others) if cell else "base"
     attending = stages.count("A")
-    cell_hash = f"{hash_of(label):08x}"
+    spec = _spec(label, cell, seed)
+    cell_hash = f"{hash_of(label):08x}" if spec is None else spec.cell_hash
     return PlannedRun(
         run_id=f"{label}-s{seed}-{hash_of(label + str(seed)):08x}",
         label=label,
@@ -48,15 +50,29 @@ def planned_run(cell: dict[str, Any], seed: int) -> PlannedRun:
 
 def spec_text(experiment: str, run: PlannedRun) -> str | None:
     """`spec.yaml` of a small net with the cell's settings; None where no net has them."""
+    spec = _spec(run.label, run.cell, run.seed)
+    return None if spec is None else run_yaml(spec.model_copy(update={"experiment": experiment}))
+
+
+def _spec(label: str, cell: dict[str, Any], seed: int) -> RunSpec | None:
     settings: dict[str, Any] = {"model.width": 0.125, "model.attention.heads": 4, "data.name": "fashion-mnist-mini"}
-    settings |= {"data.image_size": 32} | run.cell
+    settings |= {"data.image_size": 32} | cell
+    assignments = tuple(f"{key}={json.dumps(value)}" for key, value in settings.items())
+    body = _body(assignments)
+    if body is None:
+        return None
+    return RunSpec(
+        experiment="", model=body.model, data=body.data, recipe=body.recipe, label=label, cell=cell, seed=seed
+    )
+
+
+@functools.cache
+def _body(assignments: tuple[str, ...]) -> Body | None:
+    """As the command line would set them: YAML reads what JSON writes."""
     try:
-        # As the command line would set them: YAML reads what JSON writes.
-        body = model_experiment("sasa_resnet26", [f"{key}={json.dumps(settings[key])}" for key in settings]).base
+        return model_experiment("sasa_resnet26", assignments).base
     except SpecError:
         return None
-    identity = run.model_dump(include={"label", "cell", "seed"})
-    return run_yaml(RunSpec(experiment=experiment, model=body.model, data=body.data, recipe=body.recipe, **identity))
 
 
 def hash_of(text: str) -> int:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os.path import isdir, isfile  # False for what can be no path
 from pathlib import Path
-from urllib.parse import quote
 
 from sasa_cli.errors import RunError, SpecError
 from sasa_cli.experiment.file import load_experiment
@@ -85,7 +84,7 @@ class Results:
 
 def run_url(run_id: str, home: str = HOME) -> str:
     """The folder of a run of the experiment in `home`, as seen from the report."""
-    return f"{home}/runs/{quote(run_id)}/"
+    return f"{home}/runs/{run_id}/"
 
 
 def find_experiments(folders: Sequence[Path]) -> list[ExperimentPaths]:
@@ -207,7 +206,7 @@ def _specs(paths: ExperimentPaths, runs: Iterable[Run], problems: list[BrokenFil
         try:
             experiment = load_experiment(str(file))
             body = experiment.base
-            specs[identity.cell_hash] = RunSpec(
+            spec = RunSpec(
                 experiment=run.experiment,
                 label=identity.label,
                 cell=identity.cell,
@@ -215,7 +214,11 @@ def _specs(paths: ExperimentPaths, runs: Iterable[Run], problems: list[BrokenFil
                 data=body.data,
                 recipe=body.recipe,
                 seed=identity.seed,
+                hash_digits=len(identity.cell_hash),
             )
+            if spec.cell_hash != identity.cell_hash:
+                raise SpecError(f"{file}: holds other settings (cell {spec.cell_hash}) than its run was trained with")
+            specs[identity.cell_hash] = spec
         except SpecError as error:
             message = str(error).replace(f"{file}: ", "").replace(str(file), file.name).replace("\n", "; ")
             problems.append(BrokenFile(f"runs/{identity.run_id}/{file.name}", message, identity.run_id))
@@ -226,6 +229,8 @@ def _curve(paths: RunPaths, problems: list[BrokenFile]) -> Curve:
     try:
         with paths.metrics.open(encoding="utf-8", newline="") as file:
             points = {int(row[EPOCH_COLUMN]): _val_top1(row) for row in csv.DictReader(file)}
+        if not points:
+            raise ValueError("no epoch")
     except FileNotFoundError:
         message = "missing; this run is left out of the training curves"
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
