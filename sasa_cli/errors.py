@@ -79,6 +79,11 @@ def explained(error: "ValidationError", schema: "type[BaseModel]") -> list[tuple
     return list(dict.fromkeys(found))
 
 
+def one_line(text: str) -> str:
+    """The lines of what another program said, in one."""
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
 def printable(text: str) -> str:
     """``text`` with what is no Unicode, as names of files may be, written as ``\\udce9``: what UTF-8 can hold."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

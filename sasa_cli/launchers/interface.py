@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from sasa_cli.errors import SpecError
 from sasa_cli.runs.paths import ExperimentPaths
 from sasa_cli.runs.state import RunState
 from sasa_cli.spec import RunSpec
@@ -26,6 +27,13 @@ class LaunchOptions:
     """Of torch in each run on the CPU, the same in all of a sweep; None: as the launcher has to give."""
     cluster: dict[str, Any] = field(default_factory=dict)
     """What the cluster is asked for each run, in the words of the launcher."""
+
+    def whole_number(self, key: str, default: int) -> int:
+        """What the cluster is asked for under `key`, as so many things. Raises `SpecError` where it is no number."""
+        value = self.cluster.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise SpecError(f"--launcher-set {key}: {value!r} is not allowed; allowed are numbers above 0")
+        return max(1, int(value))
 
 
 class Observer(Protocol):

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any, TypeVar, cast
 
-from sasa_cli.errors import EXIT_INTERRUPTED, RunError, SasaError
+from sasa_cli.errors import EXIT_INTERRUPTED, RunError, SasaError, SpecError
 from sasa_cli.launchers.cores import available_cores
 from sasa_cli.launchers.interface import REFRESH_SECONDS, Launcher, LaunchOptions, Observer
 from sasa_cli.launchers.job import Job, Refusal, ended_state
@@ -56,6 +56,10 @@ def launch_local(
         SasaError: before any training, where images, device or recipe are not as they must be.
         KeyboardInterrupt: interrupted; the runs have stopped at their last checkpoint.
     """
+    if options.cluster:
+        raise SpecError(
+            f"--launcher-set {next(iter(options.cluster))}: nothing to set on this machine; it goes with ray and slurm"
+        )
     context = fork_server()
     machine = in_torch_process(context, _looked_at, specs, options)
     free = _slots(machine, options, specs)

@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from sasa_cli.errors import SpecError
+from sasa_cli.errors import RunError, SpecError, one_line
 from sasa_cli.launchers.interface import REFRESH_SECONDS, Launcher, LaunchOptions, Observer
 from sasa_cli.launchers.job import Job, ended_state
 from sasa_cli.launchers.local import check_before_sending
@@ -28,8 +28,9 @@ def launch_ray(specs: Sequence[RunSpec], results: ExperimentPaths, options: Laun
         KeyboardInterrupt: interrupted; what was running is cancelled.
     """
     ray = _ray()
+    _check_request(ray, DEFAULTS | options.cluster)
     check_before_sending(specs, options)
-    ray.init(include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
+    _connect(ray)
     gpus = 1 if options.device != "cpu" and ray.cluster_resources().get("GPU") else 0
     request = DEFAULTS | {"num_gpus": gpus} | options.cluster
     threads = options.threads or _threads(options, len(specs))
@@ -57,7 +58,22 @@ def launch_ray(specs: Sequence[RunSpec], results: ExperimentPaths, options: Laun
 
 
 def _threads(options: LaunchOptions, runs: int) -> int:
-    return max(1, int((DEFAULTS | options.cluster)["num_cpus"]))
+    return options.whole_number("num_cpus", DEFAULTS["num_cpus"])
+
+
+def _check_request(ray: Any, request: dict[str, Any]) -> None:
+    """Raises `SpecError` for what Ray cannot be asked for."""
+    try:
+        ray.remote(**request)(_work)
+    except (AssertionError, TypeError, ValueError) as error:
+        raise SpecError(f"--launcher-set: {one_line(str(error))}") from error
+
+
+def _connect(ray: Any) -> None:
+    try:
+        ray.init(include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        raise RunError(f"--launcher ray: no cluster answers: {one_line(str(error))}") from error
 
 
 def _ray() -> Any:
@@ -77,7 +93,7 @@ def _state(ray: Any, reference: Any, job: Job) -> RunState:
     except (ray.exceptions.TaskCancelledError, ray.exceptions.RayTaskError):
         return ended_state(job.paths, None, None)  # interrupted
     except ray.exceptions.RayError as error:
-        return ended_state(job.paths, None, f"the Ray task died: {error}".splitlines()[0])
+        return ended_state(job.paths, None, f"the Ray task died: {one_line(str(error))}")
 
 
 def _cancel(ray: Any, running: dict[Any, Job]) -> None:

@@ -3,12 +3,15 @@
 The sweep's process only submits and watches: when it ends, the jobs go on, and `sasa sweep --status` shows them.
 """
 
+import contextlib
 import importlib
+import io
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from sasa_cli.errors import SpecError
+from sasa_cli.errors import RunError, SpecError, one_line
 from sasa_cli.launchers.interface import Launcher, LaunchOptions, Observer
 from sasa_cli.launchers.job import Job, ended_state
 from sasa_cli.launchers.local import check_before_sending
@@ -18,6 +21,7 @@ from sasa_cli.spec import RunSpec
 
 POLL_SECONDS = 5.0
 DEFAULTS = {"timeout_min": 24 * 60, "cpus_per_task": 4}
+UNREACHABLE = "Unable to contact slurm controller"
 JOB_FOLDER = "slurm"  # below the results of the experiment: scripts and output of the jobs
 
 
@@ -41,15 +45,11 @@ def launch_slurm(
         KeyboardInterrupt: no longer watched; the jobs go on.
     """
     executor = _executor(ExperimentPaths(results.folder.absolute()))
+    _ask(executor, f"sasa-{specs[0].experiment}", options)
     check_before_sending(specs, options)
-    parameters = DEFAULTS | options.cluster
-    if options.jobs is not None:
-        parameters["slurm_array_parallelism"] = options.jobs
-    executor.update_parameters(name=f"sasa-{specs[0].experiment}", **parameters)
     threads = options.threads or _threads(options, len(specs))
     jobs = [RequeuedJob.elsewhere(spec, results, options, threads) for spec in specs]
-    with executor.batch():
-        submitted = [executor.submit(job) for job in jobs]
+    submitted = _submit(executor, jobs)
     for job in jobs:
         observer.started(job.spec)
     open_jobs = dict(zip(submitted, jobs, strict=True))
@@ -66,7 +66,34 @@ def launch_slurm(
 
 
 def _threads(options: LaunchOptions, runs: int) -> int:
-    return int((DEFAULTS | options.cluster)["cpus_per_task"])
+    return options.whole_number("cpus_per_task", DEFAULTS["cpus_per_task"])
+
+
+def _ask(executor: Any, name: str, options: LaunchOptions) -> None:
+    """Tell submitit what each job needs. Raises `SpecError` for what it does not know."""
+    parameters = DEFAULTS | options.cluster
+    if options.jobs is not None:
+        parameters["slurm_array_parallelism"] = options.jobs
+    try:
+        executor.update_parameters(name=name, **parameters)
+    except (AssertionError, NameError, TypeError, ValueError) as error:
+        said = re.sub(r"<class '(\w+)'>", r"\1", one_line(str(error)))
+        raise SpecError(f"--launcher-set: {said}") from error
+
+
+def _submit(executor: Any, jobs: Sequence[Job]) -> list[Any]:
+    """The jobs of an array. Raises `SpecError` where Slurm refuses them, `RunError` where it does not answer."""
+    submitit = importlib.import_module("submitit")
+    submitted = []
+    try:
+        # What sbatch says is in the error; submitit prints it as well.
+        with contextlib.redirect_stderr(io.StringIO()), executor.batch():
+            submitted = [executor.submit(job) for job in jobs]
+    except (OSError, submitit.core.utils.FailedJobError) as error:
+        said = one_line(str(error).replace("sbatch: error: ", ""))
+        kind = RunError if isinstance(error, OSError) or UNREACHABLE in said else SpecError
+        raise kind(f"--launcher slurm: sbatch takes no jobs: {said}") from error
+    return submitted
 
 
 def _executor(results: ExperimentPaths) -> Any:
@@ -85,7 +112,7 @@ def _state(submission: Any, job: Job) -> RunState:
     try:
         return ended_state(job.paths, submission.result(), None)
     except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError) as error:
-        return ended_state(job.paths, None, f"Slurm job {submission.job_id} died: {error}".splitlines()[0])
+        return ended_state(job.paths, None, f"Slurm job {submission.job_id} died: {one_line(str(error))}")
 
 
 SLURM = Launcher(launch_slurm, _threads)

@@ -219,3 +219,24 @@ def test_a_sweep_names_every_run_that_is_not_done(specs: list[RunSpec], tmp_path
         f"  {results.run(second).folder}: interrupted: after 2 epochs",
     ]
     require_all_done(specs, [RunState("done"), RunState("running")], results, {})
+
+
+@pytest.mark.parametrize(
+    ("launcher", "setting", "message"),
+    [
+        ("local", "slurm_partition=x", "--launcher-set slurm_partition: nothing to set on this machine"),
+        ("ray", "num_cpu=2", "--launcher-set: Invalid option keyword num_cpu"),
+        ("ray", "num_cpus=two", "--launcher-set num_cpus: 'two' is not allowed; allowed are numbers above 0"),
+        ("ray", "memory=-1", "--launcher-set: "),
+    ],
+)
+def test_what_a_launcher_cannot_be_asked_for_is_one_line(
+    launcher: str, setting: str, message: str, tmp_path: Path
+) -> None:
+    if launcher == "ray":
+        pytest.importorskip("ray", reason="Ray is not installed")
+    command = ["sweep", "demo", "--out", str(tmp_path), "--launcher", launcher, "--launcher-set", setting]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
