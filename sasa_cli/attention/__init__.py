@@ -4,6 +4,7 @@ from sasa_cli.attention.backends.cpu.kernel import instruction_set, why_unavaila
 from sasa_cli.attention.choice import (
     available_backends,
     choose_backend,
+    estimate_behind,
     known_backends,
     refused_backends,
     suitable_backends,
@@ -17,6 +18,7 @@ __all__ = [
     "Problem",
     "available_backends",
     "choose_backend",
+    "estimate_behind",
     "instruction_set",
     "known_backends",
     "local_attention",

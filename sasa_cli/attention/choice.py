@@ -32,12 +32,14 @@ class Line:
         device: the type of device that the line is for; None for all.
         holds: the calls that the line is for.
         evidence: what speaks for this backend there. Forward and backward of the operator unless it says otherwise.
+        measured_on: the type of device that this was measured on; on others the line is an estimate.
     """
 
     backend: str
     device: str | None
     holds: Callable[[Problem], bool]
     evidence: str
+    measured_on: str
 
     def fits(self, problem: Problem) -> bool:
         """Whether the line is for this call."""
@@ -52,6 +54,7 @@ TABLE: tuple[Line, ...] = (
         _any,
         "measured, 2 cores with AVX-512, float32, k = 7, batch 16 (results/published/bench): 14, 7, 4, 2 ms at 56, 28, "
         "14 and 7 px, against 184, 110, 66 and 44 ms of shift, and 40 and 9 ms of dense at 14 and 7 px",
+        "cpu",
     ),
     Line(
         "triton",
@@ -60,15 +63,23 @@ TABLE: tuple[Line, ...] = (
         "measured on an H200, 2026-11-26 (torch 2.11, Triton 3.6), bfloat16, k = 7, batch 128, device time: 2.7 ms for "
         "64 channels at 56 px, 1.8 for 128 at 28 px and 1.1 for 256 at 14 px; sdpa 26 and 4.8 ms at 28 and 14 px, halo "
         "51, 16 and 6.2 ms; faster than both at k = 3 and 11, too",
+        "cuda",
     ),
-    Line("sdpa", "cuda", _small, "measured there: 4.8 ms for 256 channels at 14 px, against 6.2 ms of halo"),
-    Line("halo", "cuda", _any, "measured there: 16 ms for 128 channels at 28 px, against 26 of sdpa and 48 of shift"),
+    Line("sdpa", "cuda", _small, "measured there: 4.8 ms for 256 channels at 14 px, against 6.2 ms of halo", "cuda"),
+    Line(
+        "halo",
+        "cuda",
+        _any,
+        "measured there: 16 ms for 128 channels at 28 px, against 26 of sdpa and 48 of shift",
+        "cuda",
+    ),
     Line(
         "dense",
         None,
         _few_windows,
         "measured on 2 cores, float32, k = 3 to 11: shift overtakes where the map has more than about four windows of "
         "pixels; at k = 7 and 14 px 48 against 163 ms",
+        "cpu",
     ),
     Line(
         "shift",
@@ -76,6 +87,7 @@ TABLE: tuple[Line, ...] = (
         _any,
         "measured on 2 cores, float32, k = 7, batch 16: 486 and 188 ms at 56 and 28 px, the best without a compiler, "
         "against 4147 and 1546 ms of the unfold formulation",
+        "cpu",
     ),
 )
 
@@ -123,6 +135,15 @@ def decide(
     if reason := by_name[requested].refusal(problem):
         raise ValueError(f"backend {requested!r} cannot compute this: {reason}.")
     return Choice(by_name[requested], {})
+
+
+def estimate_behind(problem: Problem) -> str | None:
+    """What to know of the choice of ``"auto"`` for ``problem`` where nobody has measured it there; else None."""
+    chosen = decide(problem, "auto").backend.name
+    line = next(line for line in TABLE if line.backend == chosen and line.fits(problem))
+    if line.measured_on == problem.device:
+        return None
+    return f"backend {chosen!r} is an estimate on {problem.device}: it was chosen by times on {line.measured_on}"
 
 
 def known_backends() -> list[str]:

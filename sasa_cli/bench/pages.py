@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from sasa_cli.bench.checks import Check
 from sasa_cli.bench.goals import goal_table, goals
+from sasa_cli.bench.preferences import contradiction_table, contradictions
 from sasa_cli.bench.result import BenchResult, Row, sizes
 from sasa_cli.rendering.drawing import COLOURS, DASHES, MARKERS, grid_canvas, to_png, to_svg
 from sasa_cli.rendering.markdown import to_markdown
@@ -26,13 +27,14 @@ LABELS = {
 
 
 def tables_of(result: BenchResult) -> list[Table]:
-    """Checks, times of layers, training steps, goals, and everything that failed, as far as there is any."""
-    found = goals(result)
+    """Checks, times of layers, training steps, goals, contradicted preferences, and what failed, as far as there is."""
+    found, contradicted = goals(result), contradictions(result)
     return [
         *([check_table(result.checks)] if result.checks else []),
         *([layer_table(result)] if result.rows else []),
         *([model_table(result)] if result.models else []),
         *([goal_table(found)] if found else []),
+        *([contradiction_table(contradicted)] if contradicted else []),
         *([failure_table(result)] if result.failures else []),
     ]
 

@@ -9,7 +9,7 @@ import torch
 from timm.utils import ModelEmaV3, NativeScaler
 from torch import nn
 
-from sasa_cli.attention import Problem, choose_backend, refused_backends
+from sasa_cli.attention import Problem, choose_backend, estimate_behind, refused_backends
 from sasa_cli.data.catalog import check_available
 from sasa_cli.data.loaders import Loader, Place, eval_loader, train_loader
 from sasa_cli.data.splits import Splits, load_splits
@@ -109,6 +109,9 @@ class Session:
         requested = self.spec.model.attention.backend
         backends = {layer: choose_backend(problem, requested) for layer, problem in problems.items()}
         refused = self._refused_backends(problems.values())
+        if requested == "auto":
+            for estimate in sorted({text for problem in problems.values() if (text := estimate_behind(problem))}):
+                _warn_always(f"attention {estimate}; `sasa bench` compares it with the others")
         for layer, backend in backends.items():
             self.journal.log(f"attention backend of {layer}: {backend}")
         return environment.model_copy(update={"backends": backends, "refused": refused})

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sasa_cli.attention import Problem, choice
+from sasa_cli.attention import Problem, choice, estimate_behind
 from sasa_cli.attention.backends import BACKENDS
 from sasa_cli.attention.backends.backend import Backend
 from sasa_cli.attention.choice import TABLE, Choice, Line, decide
@@ -85,11 +85,11 @@ PICKY = backend_like("picky", supports=lambda problem: f"float16 only, got {prob
 MODEST, GOOD = backend_like("modest"), backend_like("good")
 OWN = (ABSENT, PICKY, MODEST, GOOD)
 OWN_TABLE = [
-    Line("absent", "cpu", lambda problem: True, ""),
-    Line("picky", None, lambda problem: True, ""),
-    Line("modest", None, lambda problem: False, ""),
-    Line("good", None, lambda problem: True, ""),
-    Line("modest", "cuda", lambda problem: True, ""),
+    Line("absent", "cpu", lambda problem: True, "", "cpu"),
+    Line("picky", None, lambda problem: True, "", "cpu"),
+    Line("modest", None, lambda problem: False, "", "cpu"),
+    Line("good", None, lambda problem: True, "", "cpu"),
+    Line("modest", "cuda", lambda problem: True, "", "cpu"),
 ]
 
 
@@ -111,3 +111,11 @@ def test_suitable_backends_come_in_the_order_of_the_table(monkeypatch: pytest.Mo
     assert choice.suitable_backends(problem(56)) == ["cpu", "shift"]
     assert choice.suitable_backends(problem(14, device="cuda")) == ["triton", "sdpa", "halo", "dense", "shift"]
     assert choice.suitable_backends(problem(56, device="cuda")) == ["triton", "halo", "shift"]
+
+
+def test_a_choice_that_nobody_measured_there_is_said_to_be_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert estimate_behind(problem(14)) is None
+    said = "backend 'dense' is an estimate on mps: it was chosen by times on cpu"
+    assert estimate_behind(problem(14, device="mps")) == said
+    monkeypatch.setattr(choice, "BACKENDS", tuple(EVERYTHING))
+    assert estimate_behind(problem(14, device="cuda")) is None

@@ -253,3 +253,11 @@ def test_nothing_is_refused_without_attention_or_where_a_backend_is_named(
     for spec in (tiny("CCCC", epochs=1), with_backend(tiny("CCCA", epochs=1), "shift")):
         assert train(spec).environment.refused == {}
         assert "falls back" not in train.paths(spec).log.read_text()
+
+
+def test_a_backend_chosen_by_an_estimate_is_announced(train: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "estimate_behind", lambda problem: "backend 'x' is an estimate on y")
+    spec = tiny("CCCA", epochs=1)
+    with pytest.warns(UserWarning, match="attention backend 'x' is an estimate on y; `sasa bench` compares it"):
+        train(spec)
+    assert "is an estimate on y" in train.paths(spec).log.read_text()
