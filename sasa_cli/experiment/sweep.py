@@ -63,7 +63,7 @@ def _expanded(experiment: Experiment) -> list[RunSpec]:
         except SpecError as error:
             problems.extend(str(error).splitlines())
             continue
-        cell = _run(experiment, body, points or _base_points(experiment), experiment.seeds[0])
+        cell = _run(experiment, body, points or _base_points(experiment), experiment.seeds[0], _telling(axes, points))
         cells.setdefault(cell.identity, cell)
         for of_axis, place, point in zip(trained, places, points, strict=True):
             if any(_has_effect(body, key) for key, _, _ in point):
@@ -141,11 +141,26 @@ def _named_cells(experiment: Experiment, cells: list[Any], place: KeyPath) -> li
     return points
 
 
-def _run(experiment: Experiment, body: Body, points: Sequence[Point], seed: int) -> RunSpec:
-    effective = [tuple(change for change in point if _has_effect(body, change[0])) for point in points]
+def _telling(axes: Sequence[Sequence[Point]], points: Sequence[Point]) -> list[Point]:
+    """Those that tell cells apart, or that the user has named: what all cells have in common names none of them."""
+    return [
+        point
+        for axis, point in zip(axes, points, strict=True)
+        if len(axis) > 1 or any(key == CELL_NAME for key, _, _ in point)
+    ]
+
+
+def _run(
+    experiment: Experiment, body: Body, points: Sequence[Point], seed: int, telling: Sequence[Point] = ()
+) -> RunSpec:
+    """A run at these points of the axes, called after those that tell cells apart; after all where none has effect."""
+    effective, telling = (
+        [tuple(change for change in point if _has_effect(body, change[0])) for point in each]
+        for each in (points, telling)
+    )
     return RunSpec.model_construct(  # of parts that have been checked
         experiment=experiment.name,
-        label="-".join([_label(effective), *_found_width(experiment, body, points)]),
+        label="-".join([_label(telling if any(telling) else effective), *_found_width(experiment, body, points)]),
         cell={key: value for point in effective for key, value, _ in point if key != CELL_NAME},
         model=body.model,
         data=body.data,

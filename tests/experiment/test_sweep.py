@@ -121,7 +121,7 @@ def test_a_key_cannot_be_set_and_swept():
 
 def test_other_axes_are_part_of_the_label():
     runs = expand("sweep={model.attention.position: [relative, none], model.width: [0.25]}", "seeds=[0]")
-    assert [run.label for run in runs] == ["position-relative-width-0.25", "position-none-width-0.25"]
+    assert [run.label for run in runs] == ["position-relative", "position-none"]
 
 
 def test_values_that_read_alike_get_different_labels():
@@ -240,3 +240,19 @@ def test_an_argument_that_can_be_no_path_is_one_message(command: str):
     assert result.exit_code == 2, result.output
     assert isinstance(result.exception, SystemExit)
     assert result.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("sweep", "labels"),
+    [
+        ({"model.stages": ["CCAA"], "recipe.lr": [0.1, 0.2]}, ["lr-0.1", "lr-0.2"]),
+        ({"model.stages": ["CCAA"], "recipe.lr": [0.1]}, ["CCAA-lr-0.1"]),
+        ({"model.stages": ["CCCC", "CCAA"], "model.attention.spatial_extent": [5]}, ["CCCC", "CCAA"]),
+        ({"model.stages": ["CCCC"], "model.attention.spatial_extent": [3, 5]}, ["CCCC"]),
+        ([{"name": "mine", "model.stages": "CCAA"}], ["mine"]),
+    ],
+)
+def test_axes_with_one_value_are_no_part_of_the_label(sweep: object, labels: list[str]):
+    specs = expand_sweep(load_experiment("demo", [f"sweep={json.dumps(sweep)}", "seeds=[0]"]))
+    assert [spec.label for spec in specs] == labels
+    assert {spec.cell.get("model.stages") for spec in specs} <= {"CCAA", "CCCC"}  # the cell says all that was set
