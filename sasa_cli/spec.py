@@ -73,11 +73,14 @@ def _extents(value: Any) -> Any:
 Float = Annotated[float, Field(allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[Float, Field(ge=0, lt=1)]
-Extents = Annotated[int | tuple[int, int, int, int], BeforeValidator(_extents)]
+Extents = Annotated[int | tuple[int, int, int, int], BeforeValidator(_extents, json_schema_input_type=int | list[int])]
 FourInts = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt], BeforeValidator(_tuple_from_list)]
-StageKinds = Annotated[str, BeforeValidator(_stage_letters)]
+StageLetters = Annotated[str, Field(pattern=f"^[{''.join(KINDS)}]{{{STAGE_COUNT}}}$")]
+StageName = Literal["conv", "attention", "depthwise"]  # of `KINDS`
+StageKinds = Annotated[str, BeforeValidator(_stage_letters, json_schema_input_type=StageLetters | list[StageName])]
 Position = Literal["relative", "absolute", "none"]
 Border = Literal["zero", "mask"]
+StemKind = Literal["conv", "attention"]
 
 
 class Section(BaseModel):
@@ -92,7 +95,9 @@ class AttentionSpec(Section):
     spatial_extent: Extents = 7
     """k: the window is k x k pixels, centred on the query; one number, or one for each stage."""
     heads: PositiveInt = 8
+    """Of each attention stage; they split its channels."""
     position: Position = "relative"
+    """What tells places apart: learned offsets in the logits, a sinusoid added to the input, or nothing (Table 5)."""
     content: bool = True
     """False drops q.k (and with it W_K) from the logits: the paper's Table 6."""
     border: Border = "zero"
@@ -103,6 +108,7 @@ class AttentionSpec(Section):
     """Where a stage begins with stride 2: attention and then the 2x2 average pool, as in the paper, or the pool first.
     Attention then has a quarter of the pixels: 6.1 instead of 7.0 GFLOPs for a ResNet-50."""
     backend: str = "auto"
+    """What computes attention; `sasa list backends` has them. auto: the fastest that runs."""
 
     @model_validator(mode="after")
     def _logits_exist(self) -> Self:
@@ -115,24 +121,34 @@ class AttentionSpec(Section):
 class StemSpec(Section):
     """What comes before stage 1 (paper, section 3.2 and appendix A.1)."""
 
-    kind: Literal["conv", "attention"] = "conv"
+    kind: StemKind = "conv"
+    """Also written alone: `stem: attention`."""
     values: Literal["spatial", "conv", "plain"] = "spatial"
     """How an attention stem computes values: spatially aware mixture, 4x4 convolution, or one projection."""
     mixtures: PositiveInt = 4
     """Number m of value projections that are mixed by position; the paper does not state it."""
     heads: PositiveInt = 4
+    """Of an attention stem."""
+
+
+Stem = Annotated[StemSpec, BeforeValidator(_stem_mapping, json_schema_input_type=StemKind | StemSpec)]
 
 
 class ModelSpec(Section):
     """A ResNet of bottlenecks in which the stem and each stage is convolution or another kind (`kinds.py`)."""
 
     name: Literal["sasa_resnet26", "sasa_resnet38", "sasa_resnet50"] | None = None
+    """The network whose `layers` these are."""
     layers: FourInts | None = None
     """Bottlenecks in each stage; from `name` where absent."""
     width: Annotated[Float, Field(gt=0)] = 1.0
-    stem: Annotated[StemSpec, BeforeValidator(_stem_mapping)] = StemSpec()
+    """Multiplies the channels of stem and stages."""
+    stem: Stem = StemSpec()
+    """What comes before stage 1."""
     stages: StageKinds = "AAAA"
+    """One letter for each stage, C (conv), A (attention) or D (depthwise), or a list of these words."""
     attention: AttentionSpec = AttentionSpec()
+    """The attention of the attention stages."""
     small_input: bool | None = None
     """The stem for small images (3x3, stride 1, no pool); absent: decided by data.image_size."""
 
@@ -248,8 +264,11 @@ class DataSpec(Section):
     """Images: where they come from and how they are split."""
 
     name: str = "fashion-mnist-mini"
+    """A data set; `sasa list data` has those known by name."""
     root: str | None = None
+    """The folder of the images; goes before `--data-dir`."""
     image_size: Annotated[int, Field(ge=8, le=4096)] = 32
+    """Side in pixels of what the network sees."""
     num_classes: Annotated[int, Field(ge=2)] | None = None
     """Known for the data sets that sasa knows by name; to be given for others."""
     val_fraction: Annotated[Float, Field(gt=0, lt=1)] = 0.1
@@ -262,30 +281,48 @@ class Recipe(Section):
     """How a run is trained."""
 
     epochs: PositiveInt = 10
+    """Passes over the training images."""
     batch_size: PositiveInt = 128
+    """Images of one update."""
     optimizer: str = "sgd"
     """Any optimizer of timm; its `sgd` is Nesterov."""
     lr: Annotated[Float, Field(gt=0)] = 0.1
+    """The highest learning rate, after warm-up."""
     lr_batch_size: PositiveInt | None = None
     """The batch size that `lr` is meant for: at another one it is scaled in proportion (Goyal et al., 2017, section
     2.1). Absent: `lr` is taken as it is."""
     momentum: Fraction = 0.9
+    """Of optimizers that have one."""
     weight_decay: Annotated[Float, Field(ge=0)] = 5e-4
+    """On kernels, matrices and relative embeddings, not on batch norm and biases."""
     schedule: Literal["cosine", "step", "constant"] = "cosine"
+    """How the learning rate falls."""
     decay_epochs: PositiveInt = 30
     """Epochs between the steps of schedule `step`; each multiplies lr by 0.1."""
     min_lr: Annotated[Float, Field(ge=0)] = 0.0
+    """Where the cosine ends."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    """In which the learning rate grows linearly; part of `epochs`."""
     label_smoothing: Fraction = 0.0
+    """Share of the target that all classes divide (Szegedy et al., 2016)."""
     mixup_alpha: Annotated[Float, Field(ge=0)] = 0.0
+    """Of mixup (Zhang et al., 2018); 0: none."""
     cutmix_alpha: Annotated[Float, Field(ge=0)] = 0.0
+    """Of CutMix (Yun et al., 2019); 0: none."""
     augmentation: Literal["none", "crop-flip", "resized-crop", "randaugment"] = "crop-flip"
+    """Of training images."""
     ema_decay: Annotated[Float, Field(gt=0, lt=1)] | None = None
+    """Of a moving average of the weights, which is then what is judged; absent: none."""
     drop_path_rate: Fraction = 0.0
+    """Stochastic depth of the last bottleneck, falling linearly to 0 at the first."""
     clip_grad_norm: Annotated[Float, Field(gt=0)] | None = None
+    """The largest norm of the gradient; absent: any."""
     amp: Literal["off", "bf16", "fp16"] = "off"
+    """Mixed precision."""
     channels_last: bool = False
+    """Layout of maps in memory."""
     compile: bool = False
+    """Through `torch.compile`."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Loader processes; has no effect on the numbers."""
     threads: PositiveInt | None = None

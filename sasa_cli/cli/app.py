@@ -1,22 +1,16 @@
 """The command line: parse, call, print. Imports nothing heavy before a command needs it."""
 
-import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from sasa_cli.cli import options
-from sasa_cli.cli.output import prepare_output
+from sasa_cli.cli.discover import discover
+from sasa_cli.cli.output import console_for, prepare_output, print_json
 from sasa_cli.errors import EXIT_INTERRUPTED, SasaError
-
-PLAIN_WIDTH = 140
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 class _Commands(TyperGroup):
@@ -44,18 +38,6 @@ app = typer.Typer(
 def _fail(message: str, exit_code: int) -> NoReturn:
     typer.echo(message, err=True)
     raise typer.Exit(exit_code)
-
-
-def _console(*, silent: bool) -> "Console":
-    from rich.console import Console
-
-    # Without a terminal there is no width to keep to: tables in a log or a pipe stay whole.
-    # Names, messages and paths are never markup, whatever they look like.
-    return Console(quiet=silent, width=None if sys.stdout.isatty() else PLAIN_WIDTH, markup=False, emoji=False)
-
-
-def _print_json(payload: Any) -> None:
-    typer.echo(json.dumps(payload, indent=2))
 
 
 def _show_version(wanted: bool) -> None:
@@ -101,13 +83,13 @@ def train(
     plan = make_plan(loaded, [spec])
     experiment_paths = ExperimentPaths(out / spec.experiment)
     paths = experiment_paths.run(spec.run_id)
-    console = _console(silent=quiet or as_json)
+    console = console_for(silent=quiet or as_json)
     state = state_of(paths)
     console.print(sweep_table(plan.runs, [state]))
     if dry_run:
         console.print(run_yaml(spec), highlight=False)
         if as_json:
-            _print_json(run_payload(plan.runs[0], state))
+            print_json(run_payload(plan.runs[0], state))
         check_before_training([spec], data_dir, device)
         return
     from sasa_cli.launchers.threads import planned_threads
@@ -164,7 +146,7 @@ def sweep(
     plan = make_plan(loaded, specs)
     results = ExperimentPaths(out / loaded.name)
     run_ids = [run.run_id for run in plan.runs]
-    console = _console(silent=quiet or as_json)
+    console = console_for(silent=quiet or as_json)
 
     states = states_of(run_ids, results)
     if not console.quiet:
@@ -187,7 +169,7 @@ def sweep(
         console.print(f"{tally(states)}; report: sasa report {results.folder}", highlight=False)
     if as_json:
         rows = [run_payload(run, state) for run, state in zip(plan.runs, states, strict=True)]
-        _print_json({"experiment": loaded.name, "runs": rows})
+        print_json({"experiment": loaded.name, "runs": rows})
     if dry_run:
         check_before_training(specs, data_dir, device, here=launcher == "local")
     elif not status:
@@ -223,13 +205,13 @@ def report(
     if check:
         differences = check_report(results, out=out)
         if as_json:
-            _print_json({"differences": differences})
+            print_json({"differences": differences})
         if differences:
             _fail("\n".join(["error: the report is not what the runs give:", *differences]), 1)
-        _console(silent=quiet or as_json).print("every number of the report follows from the runs")
+        console_for(silent=quiet or as_json).print("every number of the report follows from the runs")
         return
     built = build_report(results, parse_formats(formats), out=out)
-    console = _console(silent=quiet or as_json)
+    console = console_for(silent=quiet or as_json)
     for table in (*built.summaries, *built.verdicts):
         console.print(to_rich(table), crop=False)
     for problem in built.problems:
@@ -237,7 +219,7 @@ def report(
     for path in built.paths:
         console.print(str(path), highlight=False)
     if as_json:
-        _print_json({"paths": [str(path) for path in built.paths], "problems": list(built.problems)})
+        print_json({"paths": [str(path) for path in built.paths], "problems": list(built.problems)})
 
 
 @app.command("count-flops")
@@ -275,10 +257,10 @@ def count_flops(
     changes = [*(assignments or ()), *(f"{key}={value}" for key, value in shorthands.items() if value is not None)]
     counted = answer(CountRequest(targets or (), changes, image_size, by, explain, paper, match, to, figure))
     if as_json or form == "json":
-        _print_json(counted.payload)
+        print_json(counted.payload)
     elif form == "table":
         for table in counted.tables:
-            _console(silent=False).print(to_rich(table), crop=False)
+            console_for(silent=False).print(to_rich(table), crop=False)
     else:
         render = {"csv": to_csv, "md": to_markdown, "tex": to_latex}[form]
         typer.echo("\n".join(map(render, counted.tables)), nl=False)
@@ -309,7 +291,7 @@ def bench(
     from sasa_cli.rendering.terminal import to_rich
 
     timed = bench_options(shapes or (), extents or (), heads, device, dtypes=dtypes or (), check=check, graph=graph)
-    console = _console(silent=quiet or as_json)
+    console = console_for(silent=quiet or as_json)
     folder = out / "bench"
     result = run_bench(
         timed,
@@ -321,9 +303,12 @@ def bench(
     for path in save_result(result, folder):
         console.print(str(path), highlight=False)
     if as_json:
-        _print_json(result.payload())
+        print_json(result.payload())
     if result.failures:
         _fail("\n".join(["error: not everything is right or could be timed:", *result.failures]), 1)
+
+
+app.registered_commands += discover.registered_commands
 
 
 def main() -> None:

@@ -1,13 +1,32 @@
 """Standard output that may be closed, full or ASCII: what is being done goes on, and the loss is said once."""
 
 import codecs
+import json
 import os
 import sys
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PLAIN_WIDTH = 140
 PLAIN = str.maketrans(
     {"±": "+-", "−": "-", "–": "-", "—": "-", "×": "x", "·": "*", "≤": "<=", "≥": ">=", "Δ": "d", "…": "..."}
 )
+
+
+def console_for(*, silent: bool) -> "Console":
+    """Where a command prints to."""
+    from rich.console import Console
+
+    # Without a terminal there is no width to keep to: tables in a log or a pipe stay whole.
+    # Names, messages and paths are never markup, whatever they look like.
+    return Console(quiet=silent, width=None if sys.stdout.isatty() else PLAIN_WIDTH, markup=False, emoji=False)
+
+
+def print_json(payload: Any) -> None:
+    """The whole result of a command, for programs."""
+    print(json.dumps(payload, indent=2))
 
 
 def prepare_output() -> None:

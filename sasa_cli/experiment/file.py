@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sasa_cli.errors import KeyPath, SpecError, explained, nearest
 from sasa_cli.experiment.match import RequestedModel, with_found_width
@@ -36,17 +36,22 @@ class Body:
     recipe: Recipe
 
 
-class _File(BaseModel):
+class FileKeys(BaseModel):
     """The keys of an experiment file beside its sections."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(extra="ignore", strict=True, use_attribute_docstrings=True)
 
     name: str
+    """Of the folder of its results."""
     description: str = ""
+    """The question, in a sentence: the report begins with it."""
     extends: str | None = None
     """A file, seen from this one's folder, that says what this one leaves out."""
-    sweep: dict[str, Any] | list[Any] = Field(default_factory=dict)
-    seeds: list[int] = Field(default_factory=lambda: [0])
+    sweep: dict[str, Any] | list[Any] = {}
+    """Axes, as `model.attention.spatial_extent: [3, 5, 7]`, of which each combination is a cell; or a list of cells,
+    each a mapping of dotted keys with its `name`."""
+    seeds: list[int] = [0]
+    """Each cell is trained once with each."""
 
 
 @dataclass(frozen=True)
@@ -163,15 +168,15 @@ def _unknown(key: str, allowed: Sequence[str] | Mapping[str, Any]) -> str:
     return f"unknown key{nearest(key, allowed)}; allowed are {', '.join(allowed)}"
 
 
-def _file(source: Source) -> tuple[_File | None, list[str]]:
+def _file(source: Source) -> tuple[FileKeys | None, list[str]]:
     """What stands beside the sections, and what is wrong there."""
-    known = [*_File.model_fields, *SECTIONS]
+    known = [*FileKeys.model_fields, *SECTIONS]
     problems = [_line(source, (key,), _unknown(key, known)) for key in source.data if key not in known]
     given = {key: value for key, value in source.data.items() if value is not None}
     try:
-        read = _File.model_validate(given)
+        read = FileKeys.model_validate(given)
     except ValidationError as error:
-        return None, problems + [_line(source, path, message) for path, message in explained(error, _File)]
+        return None, problems + [_line(source, path, message) for path, message in explained(error, FileKeys)]
     if not NAME.fullmatch(read.name):
         message = f"{read.name!r} is no folder name; allowed are letters, digits and . _ -"
         problems.append(_line(source, ("name",), message))

@@ -20,10 +20,12 @@ TOLERANCE = 0.05  # of the budget: beyond it two networks do not cost the same
 
 
 class MatchSpec(Section):
-    """`model.match`: instead of a width, the network whose cost the width is to reach."""
+    """The network whose cost a width is to reach."""
 
     budget: Budget
+    """What is to be equal."""
     to: Literal["sasa_resnet26", "sasa_resnet38", "sasa_resnet50"]
+    """The other network."""
     stages: StageKinds
     """Of the other network; everything else in it is at its default, the image and the classes are this one's."""
     within: Annotated[Float, Field(gt=0, lt=1)] = TOLERANCE
@@ -34,6 +36,7 @@ class RequestedModel(ModelSpec):
     """The section `model` of an experiment file: a network, or one whose width is to be found."""
 
     match: MatchSpec | None = None
+    """Instead of a width, the network whose cost the width is to reach."""
 
     def problems(self) -> Iterable[tuple[tuple[str, ...], str]]:
         if self.match is None:

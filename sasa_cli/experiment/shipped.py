@@ -5,6 +5,9 @@ from pathlib import Path
 
 from sasa_cli.errors import SpecError, nearest
 
+STARTER = Path(__file__).parent / "starter.yaml"
+"""What `sasa init` writes."""
+
 
 def shipped_experiments() -> dict[str, Path]:
     """The experiments inside the package by name, such as `demo` or `paper/table4`.

@@ -36,7 +36,7 @@ def test_the_readme_shows_each_command():
 def test_the_commands_of_the_readme_work_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     for line in SHOWN:
-        _, command, *arguments = shlex.split(line, comments=True)
+        _, command, *arguments = shlex.split(line.partition(" > ")[0], comments=True)
         if command in ("train", "sweep"):
             arguments += SMALLER
         if command == "bench":
@@ -47,6 +47,14 @@ def test_the_commands_of_the_readme_work_one_after_the_other(tmp_path: Path, mon
 def test_the_counts_that_the_readme_shows_are_those_that_the_command_prints():
     line, shown = re.search(r"^\$ (sasa count-flops .+)\n((?:.+\n)+?)```", README, flags=re.MULTILINE).groups()
     assert shown.split() == run(shlex.split(line)[1:]).split()
+
+
+def test_what_the_readme_shows_of_finding_ones_way_is_what_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"^```console\n(\$ sasa init .+?)```", README, flags=re.MULTILINE | re.DOTALL)
+    for line, shown in re.findall(r"^\$ (sasa [^>\n]+?)(?: >.+)?\n((?:[^$].*\n)*)", block, flags=re.MULTILINE):
+        printed = run(shlex.split(line)[1:])
+        assert shown.split() == printed.split() or line == "sasa schema"
 
 
 def test_the_make_targets_of_the_readme_exist():

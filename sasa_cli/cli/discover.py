@@ -1,0 +1,135 @@
+"""Commands for finding one's way: what there is, what a key means, a file to begin with. They train nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from sasa_cli.cli import options
+from sasa_cli.cli.output import console_for, print_json
+from sasa_cli.errors import RunError, SpecError
+
+Row = tuple[str, str]  # a name, and what to know of it
+What = Literal["experiments", "models", "stages", "data", "backends", "optimizers"]
+
+discover = typer.Typer()
+
+
+@discover.command("list")
+def list_names(
+    what: Annotated[What | None, typer.Argument(help="Of one kind only.")] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """List what an experiment can name: experiments, models, stage kinds, data sets, backends, optimizers."""
+    from sasa_cli.rendering.table import Column, Table
+    from sasa_cli.rendering.terminal import to_rich
+
+    found = {kind: rows() for kind, rows in LISTS.items() if what in (None, kind)}
+    if as_json:
+        print_json({kind: [{"name": name, "about": about} for name, about in rows] for kind, rows in found.items()})
+        return
+    for kind, rows in found.items():
+        columns = (Column("name", "left"), Column("about", "left"))
+        console_for(silent=False).print(to_rich(Table(kind, columns, tuple(rows))))
+
+
+@discover.command()
+def explain(
+    key: Annotated[str | None, typer.Argument(help="A dotted key, as model.attention.heads, or a section.")] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Say what a key of an experiment file means, what it may be and its default; of all keys without one."""
+    from dataclasses import asdict
+
+    from sasa_cli.experiment.keys import find_keys, keys
+    from sasa_cli.rendering.table import Column, Table
+    from sasa_cli.rendering.terminal import to_rich
+
+    found = keys() if key is None else find_keys(key)
+    if as_json:
+        print_json([asdict(each) for each in found])
+    elif len(found) == 1:
+        (only,) = found
+        default = f"\ndefault: {only.default}" if only.default else ""
+        console_for(silent=False).print(f"{only.name}: {only.meaning}\nallowed: {only.allowed}{default}")
+    else:
+        columns = (Column("key", "left"), Column("allowed", "left"), Column("default", "left"))
+        rows = tuple((each.name, each.allowed, each.default) for each in found)
+        note = "sasa explain KEY says what one means."
+        console_for(silent=False).print(to_rich(Table("Keys of an experiment file", columns, rows, (note,))))
+
+
+@discover.command()
+def schema() -> None:
+    """Print the JSON Schema of experiment files, for editors."""
+    from sasa_cli.experiment.keys import schema as of_files
+
+    print_json(of_files())
+
+
+@discover.command()
+def init(file: Annotated[Path, typer.Argument(help="The new file, as my-question.yaml.")]) -> None:
+    """Write a commented experiment file to begin with."""
+    from sasa_cli.experiment.shipped import STARTER
+
+    if file.suffix not in (".yaml", ".yml"):
+        raise SpecError(f"{file}: an experiment file ends in .yaml")
+    try:
+        with file.open("x", encoding="utf-8") as new:
+            new.write(STARTER.read_text(encoding="utf-8"))
+    except FileExistsError as error:
+        raise SpecError(f"{file}: is there already, and stays as it is; allowed is a new file") from error
+    except OSError as error:
+        raise RunError(f"{file}: cannot be written: {error.strerror}") from error
+    console_for(silent=False).print(f"{file}: next, sasa sweep {file} --dry-run", highlight=False)
+
+
+def _experiments() -> list[Row]:
+    from sasa_cli.experiment.file import load_experiment
+    from sasa_cli.experiment.shipped import shipped_experiments
+
+    return [(name, load_experiment(name).description) for name in shipped_experiments()]
+
+
+def _models() -> list[Row]:
+    from sasa_cli.spec import DEPTHS
+
+    return [(name, f"{', '.join(map(str, depth))} bottlenecks in the stages") for name, depth in DEPTHS.items()]
+
+
+def _stages() -> list[Row]:
+    from sasa_cli.kinds import KINDS
+
+    return [(kind.letter, kind.name) for kind in KINDS.values()]
+
+
+def _data() -> list[Row]:
+    from sasa_cli.data.catalog import CATALOG
+    from sasa_cli.data.files import READER_PACKAGES
+
+    known = [(name, f"{data.num_classes} classes" if data.num_classes else "") for name, data in CATALOG.items()]
+    return known + [(f"{prefix}/...", f"read by timm with {package}") for prefix, package in READER_PACKAGES.items()]
+
+
+def _backends() -> list[Row]:
+    from sasa_cli.attention.backends import BACKENDS
+
+    return [("auto", "the fastest that runs")] + [(each.name, each.missing() or "runs here") for each in BACKENDS]
+
+
+def _optimizers() -> list[Row]:
+    from timm.optim import get_optimizer_info, list_optimizers
+
+    infos = [get_optimizer_info(str(name)) for name in list_optimizers()]
+    return [(info.name, info.description) for info in infos if not info.second_order]
+
+
+LISTS: dict[What, Callable[[], list[Row]]] = {
+    "experiments": _experiments,
+    "models": _models,
+    "stages": _stages,
+    "data": _data,
+    "backends": _backends,
+    "optimizers": _optimizers,
+}
