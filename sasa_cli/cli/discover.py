@@ -1,31 +1,28 @@
 """Commands for finding one's way: what there is, what a key means, a file to begin with. They train nothing."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from sasa_cli.cli import options
 from sasa_cli.cli.output import console_for, print_json
 from sasa_cli.errors import RunError, SpecError
-
-Row = tuple[str, str]  # a name, and what to know of it
-What = Literal["experiments", "models", "stages", "data", "backends", "optimizers"]
+from sasa_cli.training.names import NAMES, Kind
 
 discover = typer.Typer()
 
 
 @discover.command("list")
 def list_names(
-    what: Annotated[What | None, typer.Argument(help="Of one kind only.")] = None,
+    what: Annotated[Kind | None, typer.Argument(help="Of one kind only.")] = None,
     as_json: options.AsJson = False,
 ) -> None:
     """List what an experiment can name: experiments, models, stage kinds, data sets, backends, optimizers."""
     from sasa_cli.rendering.table import Column, Table
     from sasa_cli.rendering.terminal import to_rich
 
-    found = {kind: rows() for kind, rows in LISTS.items() if what in (None, kind)}
+    found = {kind: rows() for kind, rows in NAMES.items() if what in (None, kind)}
     if as_json:
         print_json({kind: [{"name": name, "about": about} for name, about in rows] for kind, rows in found.items()})
         return
@@ -83,53 +80,3 @@ def init(file: Annotated[Path, typer.Argument(help="The new file, as my-question
     except OSError as error:
         raise RunError(f"{file}: cannot be written: {error.strerror}") from error
     console_for(silent=False).print(f"{file}: next, sasa sweep {file} --dry-run", highlight=False)
-
-
-def _experiments() -> list[Row]:
-    from sasa_cli.experiment.file import load_experiment
-    from sasa_cli.experiment.shipped import shipped_experiments
-
-    return [(name, load_experiment(name).description) for name in shipped_experiments()]
-
-
-def _models() -> list[Row]:
-    from sasa_cli.spec import DEPTHS
-
-    return [(name, f"{', '.join(map(str, depth))} bottlenecks in the stages") for name, depth in DEPTHS.items()]
-
-
-def _stages() -> list[Row]:
-    from sasa_cli.kinds import KINDS
-
-    return [(kind.letter, kind.name) for kind in KINDS.values()]
-
-
-def _data() -> list[Row]:
-    from sasa_cli.data.catalog import CATALOG
-    from sasa_cli.data.files import READER_PACKAGES
-
-    known = [(name, f"{data.num_classes} classes" if data.num_classes else "") for name, data in CATALOG.items()]
-    return known + [(f"{prefix}/...", f"read by timm with {package}") for prefix, package in READER_PACKAGES.items()]
-
-
-def _backends() -> list[Row]:
-    from sasa_cli.attention.backends import BACKENDS
-
-    return [("auto", "the fastest that runs")] + [(each.name, each.missing() or "runs here") for each in BACKENDS]
-
-
-def _optimizers() -> list[Row]:
-    from timm.optim import get_optimizer_info, list_optimizers
-
-    infos = [get_optimizer_info(str(name)) for name in list_optimizers()]
-    return [(info.name, info.description) for info in infos if not info.second_order]
-
-
-LISTS: dict[What, Callable[[], list[Row]]] = {
-    "experiments": _experiments,
-    "models": _models,
-    "stages": _stages,
-    "data": _data,
-    "backends": _backends,
-    "optimizers": _optimizers,
-}
