@@ -1,5 +1,6 @@
 """The command line: parse, call, print. Imports nothing heavy before a command needs it."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -12,6 +13,9 @@ from sasa_cli.cli.discover import discover
 from sasa_cli.cli.output import console_for, prepare_output, print_json
 from sasa_cli.errors import EXIT_INTERRUPTED, SasaError
 
+# Of the click that typer brings along or imports, which differs between its versions.
+UsageError: Any = typer.BadParameter.__base__
+
 
 class _Commands(TyperGroup):
     """Turns errors that a user can cause into one message and the documented exit code."""
@@ -21,8 +25,21 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except SasaError as error:
             _fail(f"error: {error}", error.exit_code)
+        except UsageError as error:
+            if hint := _how_to_set(error.message):
+                raise UsageError(error.message + hint, ctx=error.ctx) from error
+            raise
         except KeyboardInterrupt:
             _fail("interrupted: the same command goes on from the last checkpoint", EXIT_INTERRUPTED)
+
+
+def _how_to_set(refusal: str) -> str:
+    """For `--epochs 3` and `lr=0.1`, which name keys of an experiment: how a key is set."""
+    from sasa_cli.experiment.file import keys_called
+
+    words = re.findall(r"(?:--|\()([\w-]+)", refusal)
+    called = [key for word in words for key in keys_called(word.replace("-", "_"))]
+    return f"; a key of the experiment is set by --set {called[0]}=..." if called else ""
 
 
 app = typer.Typer(

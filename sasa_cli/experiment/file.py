@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os.path import isfile
@@ -164,8 +164,24 @@ def _validated(source: Source, assignments: Sequence[str]) -> Experiment:
     return experiment
 
 
+def keys_called(name: str) -> list[str]:
+    """The dotted keys of the sections that end in ``name``: `recipe.lr` for `lr`."""
+
+    def below(prefix: str, section: type[Section]) -> Iterator[str]:
+        for field, info in section.model_fields.items():
+            yield f"{prefix}.{field}"
+            kind = info.annotation
+            if isinstance(kind, type) and issubclass(kind, Section):
+                yield from below(f"{prefix}.{field}", kind)
+
+    every = (key for prefix, section in SECTIONS.items() for key in below(prefix, section))
+    return [key for key in every if key.rpartition(".")[2] == name]
+
+
 def _unknown(key: str, allowed: Sequence[str] | Mapping[str, Any]) -> str:
-    return f"unknown key{nearest(key, allowed)}; allowed are {', '.join(allowed)}"
+    called = keys_called(key)
+    hint = f" (did you mean {' or '.join(map(repr, called))}?)" if called else nearest(key, allowed)
+    return f"unknown key{hint}; allowed are {', '.join(allowed)}"
 
 
 def _file(source: Source) -> tuple[FileKeys | None, list[str]]:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ConfigDict, Field, create_model
 
 from sasa_cli.errors import SpecError, nearest
-from sasa_cli.experiment.file import SECTIONS, FileKeys
+from sasa_cli.experiment.file import SECTIONS, FileKeys, keys_called
 
 Node = dict[str, Any]
 ABSENT = "absent"
@@ -50,8 +50,8 @@ def find_keys(name: str) -> list[Key]:
     found = [key for key in known if key.name == name or key.name.startswith(f"{name}.")]
     if not found:
         names = [key.name for key in known]
-        by_last = [key for key in names if key.rpartition(".")[2] == name]
-        hint = f" (did you mean {', '.join(by_last)}?)" if by_last else nearest(name, names)
+        called = keys_called(name)
+        hint = f" (did you mean {' or '.join(map(repr, called))}?)" if called else nearest(name, names)
         raise SpecError(f"{name}: no key of an experiment{hint}; `sasa explain` lists them all")
     return found
 

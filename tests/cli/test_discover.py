@@ -74,7 +74,10 @@ def test_explaining_a_section_and_all() -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("heads", "did you mean model.stem.heads, model.attention.heads?"), ("recip.lr", "did you mean 'recipe.lr'?")],
+    [
+        ("heads", "did you mean 'model.stem.heads' or 'model.attention.heads'?"),
+        ("recip.lr", "did you mean 'recipe.lr'?"),
+    ],
 )
 def test_an_unknown_key_is_answered_with_the_nearest(name: str, message: str) -> None:
     result = sasa("explain", name)
@@ -172,3 +175,24 @@ def test_finding_ones_way_takes_no_torch(command: list[str]) -> None:
     program += f"r = CliRunner().invoke(app, {command!r}); print(r.exit_code, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0", "False"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["--epochs", "3"], "--set recipe.epochs=..."),
+        (["--batch-size", "3"], "--set recipe.batch_size=..."),
+        (["lr=0.1"], "--set recipe.lr=..."),
+        (["--set", "lr=0.1"], "lr: unknown key (did you mean 'recipe.lr'?)"),
+        (["--set", "heads=2"], "(did you mean 'model.stem.heads' or 'model.attention.heads'?)"),
+    ],
+)
+def test_a_key_that_is_set_in_another_way_is_answered_with_the_way(arguments: list[str], answer: str) -> None:
+    result = sasa("train", "demo", *arguments)
+    assert result.exit_code == 2
+    assert answer in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_other_mistakes_are_answered_as_before() -> None:
+    assert "a key of the experiment" not in sasa("train", "demo", "--nonesuch", "3").stderr
+    assert "a key of the experiment" not in sasa("train", "demo", "demo").stderr
