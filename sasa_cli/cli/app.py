@@ -1,9 +1,10 @@
 """The command line: parse, call, print. Imports nothing heavy before a command needs it."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -11,7 +12,10 @@ from typer.core import TyperGroup
 from sasa_cli.cli import options
 from sasa_cli.cli.discover import discover
 from sasa_cli.cli.output import console_for, prepare_output, print_json
-from sasa_cli.errors import EXIT_INTERRUPTED, SasaError
+from sasa_cli.errors import EXIT_INTERRUPTED, SasaError, SpecError
+
+if TYPE_CHECKING:
+    from sasa_cli.experiment.file import Experiment
 
 # Of the click that typer brings along or imports, which differs between its versions.
 UsageError: Any = typer.BadParameter.__base__
@@ -75,8 +79,11 @@ def _options(
 
 @app.command()
 def train(
-    experiment: options.ExperimentName,
+    experiment: options.ExperimentOrNone = None,
     assignments: options.Assignments = None,
+    model: options.ModelAlone = None,
+    data: options.DataAlone = None,
+    cell: options.CellName = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed (default: the experiment's first).")] = None,
     resume: Annotated[bool, typer.Option("--resume/--fresh", help="Go on from the checkpoint, or start anew.")] = True,
     out: options.Out = Path("results"),
@@ -86,17 +93,17 @@ def train(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train one run: the experiment's base model with one seed."""
+    """Train one run: the experiment's base model, or one of its cells, with one seed."""
     from sasa_cli.cli.display import TrainDisplay, attention_line, sweep_table
-    from sasa_cli.experiment.file import load_experiment, run_yaml
-    from sasa_cli.experiment.sweep import base_run
+    from sasa_cli.experiment.file import run_yaml
+    from sasa_cli.experiment.sweep import base_run, cell_run
     from sasa_cli.launchers.planning import make_plan, run_payload
     from sasa_cli.launchers.preflight import check_before_training
     from sasa_cli.runs.paths import ExperimentPaths
     from sasa_cli.runs.state import state_of
 
-    loaded = load_experiment(experiment, assignments or ())
-    spec = base_run(loaded, seed)
+    loaded = _experiment_of(experiment, model, data, assignments or ())
+    spec = base_run(loaded, seed) if cell is None else cell_run(loaded, cell, seed)
     plan = make_plan(loaded, [spec])
     experiment_paths = ExperimentPaths(out / spec.experiment)
     paths = experiment_paths.run(spec.run_id)
@@ -122,6 +129,18 @@ def train(
         console.print(f"images: {note}", highlight=False)
     if as_json:
         typer.echo(record.model_dump_json(indent=2))
+
+
+def _experiment_of(name: str | None, model: str | None, data: str | None, assignments: Sequence[str]) -> "Experiment":
+    """The experiment of a file, or that of a model on a data set."""
+    from sasa_cli.data.catalog import BUILT_IN
+    from sasa_cli.experiment.file import load_experiment, model_experiment
+
+    if (name is None) == (model is None):
+        raise SpecError("give an experiment, or --model with what it is trained on (--data), and not both")
+    if name is not None and data is not None:
+        raise SpecError("--data goes with --model; of an experiment, --set data.name=... changes the images")
+    return load_experiment(name, assignments) if name else model_experiment(str(model), assignments, data or BUILT_IN)
 
 
 @app.command()

@@ -9,6 +9,19 @@ from sasa_cli.training.devices import DeviceName
 
 # Of several commands.
 ExperimentName = Annotated[str, typer.Argument(help="A YAML file, or an experiment that ships with sasa, as `demo`.")]
+ExperimentOrNone = Annotated[
+    str | None, typer.Argument(help="A YAML file, or an experiment that ships with sasa, as `demo`; or see --model.")
+]
+ModelAlone = Annotated[
+    str | None,
+    typer.Option("--model", metavar="MODEL", help="In place of an experiment: a model, as sasa_resnet26:CCAA."),
+]
+DataAlone = Annotated[
+    str | None, typer.Option("--data", metavar="NAME", help="With --model: the data set (default: the built-in one).")
+]
+CellName = Annotated[
+    str | None, typer.Option("--cell", metavar="LABEL", help="A cell of the experiment's sweep in place of its base.")
+]
 Assignments = Annotated[
     list[str] | None,
     typer.Option(

@@ -135,14 +135,25 @@ def _extended(source: Source, file: Path, shown_as: str) -> Source:
     return Source(given, source.origins).over(base)
 
 
-def model_experiment(model: str, assignments: Sequence[str] = ()) -> Experiment:
-    """The experiment that a registered model alone stands for: ImageNet at 224 px.
+def model_experiment(model: str, assignments: Sequence[str] = (), data: str = "imagenet") -> Experiment:
+    """The experiment that a registered model alone stands for.
+
+    Args:
+        model: its name, also with its stages: `sasa_resnet26:CCAA`.
+        assignments: of the command line.
+        data: the name of a data set, which is taken as it is: ImageNet at 224 px, others as a file would have them.
 
     Raises:
-        SpecError: an assignment is not possible.
+        SpecError: there is no such model, or an assignment is not possible.
     """
-    data = {"name": model, "model": {"name": model}, "data": {"name": "imagenet", "image_size": 224}}
-    return _validated(Source(data, {(): model}), assignments)
+    name, colon, stages = model.partition(":")
+    images: dict[str, Any] = {"name": data} | ({"image_size": 224} if data == "imagenet" else {})
+    content = {
+        "name": re.sub(r"[^A-Za-z0-9._-]+", "-", model if data == "imagenet" else f"{model}-{data}").strip("-."),
+        "model": {"name": name} | ({"stages": stages} if colon else {}),
+        "data": images,
+    }
+    return _validated(Source(content, {(): model}), assignments)
 
 
 def _validated(source: Source, assignments: Sequence[str]) -> Experiment:

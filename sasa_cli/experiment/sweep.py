@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sasa_cli.errors import KeyPath, SpecError
+from sasa_cli.errors import KeyPath, SpecError, nearest
 from sasa_cli.experiment.file import SECTIONS, Body, Experiment
 from sasa_cli.experiment.source import describe
 from sasa_cli.kinds import KINDS, attend, have_extent, have_pool
@@ -38,6 +38,14 @@ def base_run(experiment: Experiment, seed: int | None) -> RunSpec:
     base = _run(experiment, experiment.base, _base_points(experiment), seed)
     same = (spec for spec in _expanded(experiment) if spec.identity == base.identity)
     return next(same, base).model_copy(update={"seed": seed})
+
+
+def cell_run(experiment: Experiment, cell: str, seed: int | None) -> RunSpec:
+    """The run of one cell of the sweep, by its label, with one seed. Raises `SpecError` where there is no such cell."""
+    cells = {spec.label: spec for spec in expand_sweep(experiment)}
+    if cell not in cells:
+        raise SpecError(f"--cell: {cell!r} is no cell{nearest(cell, cells)}; allowed are {', '.join(cells)}")
+    return cells[cell].model_copy(update={"seed": experiment.seeds[0] if seed is None else seed})
 
 
 def _base_points(experiment: Experiment) -> list[Point]:
