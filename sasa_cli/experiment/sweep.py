@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -236,7 +237,8 @@ def _plain(value: Any) -> str:
         value = ".".join(_plain(item) for item in value)
     if isinstance(value, bool):
         value = str(value).lower()
-    return re.sub(r"[^A-Za-z0-9.]+", "-", str(value)).strip("-.") or "none"
+    text = unicodedata.normalize("NFC", str(value))  # one spelling of a name, whoever typed it
+    return re.sub(r"(?:[^\w.]|_)+", "-", text).strip("-.") or "none"
 
 
 def _with_unique_hashes(cells: list[RunSpec]) -> list[RunSpec]:
@@ -253,10 +255,11 @@ def _with_longer_hash(cell: RunSpec) -> RunSpec:
 
 
 def _shortened(cell: RunSpec) -> RunSpec:
-    """A label that makes no folder name gives up its end for the cell's hash."""
-    if len(cell.label) <= LONGEST_LABEL:
+    """A label that makes no folder name gives up its end for the cell's hash; letters may have several bytes."""
+    label = cell.label.encode()
+    if len(label) <= LONGEST_LABEL:
         return cell
-    kept = cell.label[: LONGEST_LABEL - len(cell.cell_hash) - 1]
+    kept = label[: LONGEST_LABEL - len(cell.cell_hash) - 1].decode(errors="ignore")
     return cell.model_copy(update={"label": f"{kept}-{cell.cell_hash}"})
 
 

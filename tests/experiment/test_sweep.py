@@ -256,3 +256,25 @@ def test_axes_with_one_value_are_no_part_of_the_label(sweep: object, labels: lis
     specs = expand_sweep(load_experiment("demo", [f"sweep={json.dumps(sweep)}", "seeds=[0]"]))
     assert [spec.label for spec in specs] == labels
     assert {spec.cell.get("model.stages") for spec in specs} <= {"CCAA", "CCCC"}  # the cell says all that was set
+
+
+def test_names_of_cells_keep_their_letters(tmp_path: Path):
+    """Two Chinese names became `none-23cd` and `none-97da`."""
+    cells = [
+        {"name": "卷积", "model.stages": "CCCC"},
+        {"name": "注意力 全部", "model.stages": "AAAA"},
+        {"name": "Großes_k", "model.attention.spatial_extent": 11},
+        {"name": "e\u0301te\u0301", "model.stages": "CCAA"},  # as macOS spells é
+    ]
+    specs = expand_sweep(load_experiment("demo", [f"sweep={json.dumps(cells)}", "seeds=[0]"]))
+    assert [spec.label for spec in specs] == ["卷积", "注意力-全部", "Großes-k", "été"]
+    for spec in specs:
+        (tmp_path / spec.run_id).mkdir()
+
+
+def test_long_names_are_cut_by_their_bytes(tmp_path: Path):
+    cells = [{"name": "卷" * 200, "model.stages": "CCCC"}]
+    (spec,) = expand_sweep(load_experiment("demo", [f"sweep={json.dumps(cells)}", "seeds=[0]"]))
+    assert spec.label.startswith("卷" * 30 + "-")
+    assert len(spec.label.encode()) <= 100
+    (tmp_path / spec.run_id).mkdir()
