@@ -52,6 +52,8 @@ class FileKeys(BaseModel):
     each a mapping of dotted keys with its `name`."""
     seeds: list[int] = [0]
     """Each cell is trained once with each."""
+    reference: str | None = None
+    """The cell, by its label, that the report holds the others against; absent: the first of convolutions alone."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Experiment:
     """As the file has them: the width of the network may still have to be found."""
     assigned: tuple[str, ...]
     """Dotted keys that the command line has set."""
+    reference: str | None = None
 
     @cached_property
     def base(self) -> Body:
@@ -169,7 +172,14 @@ def _validated(source: Source, assignments: Sequence[str]) -> Experiment:
     if read is None or problems or more:
         raise SpecError("\n".join(problems + more))
     experiment = Experiment(
-        source, read.name, read.description, read.sweep, tuple(read.seeds), sections, assigned=tuple(keys)
+        source,
+        read.name,
+        read.description,
+        read.sweep,
+        tuple(read.seeds),
+        sections,
+        assigned=tuple(keys),
+        reference=read.reference,
     )
     assert experiment.base  # what only shows when the width is found is wrong now, not later
     return experiment

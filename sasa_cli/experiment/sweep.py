@@ -4,7 +4,7 @@ import itertools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sasa_cli.errors import KeyPath, SpecError, nearest
@@ -30,7 +30,16 @@ def expand_sweep(experiment: Experiment) -> list[RunSpec]:
         SpecError: an axis that is no list or is set on the command line too, or cells that cannot be built.
     """
     _refuse_assigned_axes(experiment)
-    return _expanded(experiment)
+    specs = _expanded(experiment)
+    labels = {spec.label for spec in specs}
+    if experiment.reference is not None and experiment.reference not in labels:
+        where = experiment.source.origin(("reference",))
+        raise SpecError(f"{where}: reference: {_no_cell(experiment.reference, labels)}")
+    return specs
+
+
+def _no_cell(label: str, labels: Iterable[str]) -> str:
+    return f"{label!r} is no cell{nearest(label, labels)}; allowed are {', '.join(sorted(labels))}"
 
 
 def base_run(experiment: Experiment, seed: int | None) -> RunSpec:
@@ -45,7 +54,7 @@ def cell_run(experiment: Experiment, cell: str, seed: int | None) -> RunSpec:
     """The run of one cell of the sweep, by its label, with one seed. Raises `SpecError` where there is no such cell."""
     cells = {spec.label: spec for spec in expand_sweep(experiment)}
     if cell not in cells:
-        raise SpecError(f"--cell: {cell!r} is no cell{nearest(cell, cells)}; allowed are {', '.join(cells)}")
+        raise SpecError(f"--cell: {_no_cell(cell, cells)}")
     return cells[cell].model_copy(update={"seed": experiment.seeds[0] if seed is None else seed})
 
 

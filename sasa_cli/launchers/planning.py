@@ -18,6 +18,7 @@ def make_plan(experiment: Experiment, specs: Sequence[RunSpec]) -> Plan:
         experiment=experiment.name,
         description=experiment.description,
         axes=_axes(specs),
+        reference=next((spec.cell_hash for spec in specs if spec.label == experiment.reference), None),
         runs=[_planned(spec, counts[_network(spec)]) for spec in specs],
     )
 

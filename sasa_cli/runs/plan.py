@@ -34,6 +34,8 @@ class Plan(Stored):
     description: str
     axes: list[PlannedAxis]
     runs: list[PlannedRun]
+    reference: str | None = None
+    """Hash of the cell that the others are held against; None where the experiment names none."""
     threads: int | None = None
     """Of torch in every run whose recipe leaves them open; None in earlier plans."""
 

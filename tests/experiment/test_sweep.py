@@ -13,6 +13,7 @@ from sasa_cli.cli.app import app
 from sasa_cli.errors import SpecError
 from sasa_cli.experiment.file import load_experiment, run_yaml
 from sasa_cli.experiment.sweep import base_run, expand_sweep
+from sasa_cli.launchers.planning import make_plan
 from sasa_cli.spec import HASH_DIGITS
 
 ROOT = Path(__file__).parents[2]
@@ -278,3 +279,16 @@ def test_long_names_are_cut_by_their_bytes(tmp_path: Path):
     assert spec.label.startswith("卷" * 30 + "-")
     assert len(spec.label.encode()) <= 100
     (tmp_path / spec.run_id).mkdir()
+
+
+def test_a_reference_is_in_the_plan_and_must_be_a_cell(tmp_path: Path):
+    file = tmp_path / "mine.yaml"
+    text = "name: mine\nmodel: {name: sasa_resnet26}\nsweep: {model.stages: [CCCC, CCAA]}\nreference: {}\n"
+    file.write_text(text.replace("{}", "CCAA"))
+    experiment = load_experiment(str(file))
+    specs = expand_sweep(experiment)
+    assert make_plan(experiment, specs).reference == next(spec.cell_hash for spec in specs if spec.label == "CCAA")
+    file.write_text(text.replace("{}", "CCA"))
+    result = CliRunner().invoke(app, ["sweep", str(file), "--dry-run"])
+    assert result.exit_code == 2
+    assert f"{file}:4: reference: 'CCA' is no cell (did you mean 'CCAA'?); allowed are CCAA, CCCC" in result.stderr

@@ -168,11 +168,11 @@ class Experiment:
     def run(self, label: str, seed: int = 0) -> PlannedRun:
         return next(run for run in self.runs if run.label == label and run.seed == seed)
 
-    def write_plan(self) -> None:
+    def write_plan(self, **changes: Any) -> None:
         keys = list(dict.fromkeys(key for cell in self.cells for key in cell))
         axes = [PlannedAxis(key=key, values=_distinct(cell[key] for cell in self.cells if key in cell)) for key in keys]
         plan = Plan(experiment=self.name, description="Which stages should attend?", axes=axes, runs=self.runs)
-        write_plan(self.paths, plan)
+        write_plan(self.paths, plan.model_copy(update=changes))
 
     def finish(self, run: PlannedRun, test_last: float, **changes: Any) -> RunRecord:
         record = done_record(self.name, run, test_last, **changes)

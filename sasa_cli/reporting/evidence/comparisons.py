@@ -99,9 +99,17 @@ def compare(pairs: Sequence[Pair]) -> list[Comparison]:
     return [replace(item, family=len(tested), p_holm=adjusted.get(index)) for index, item in enumerate(plain)]
 
 
-def reference_of(cells: Sequence[Cell]) -> Cell | None:
-    """The cell that a reader measures others by: the first of convolutions alone, else the first."""
+def reference_of(cells: Sequence[Cell], declared: str | None = None) -> Cell | None:
+    """The cell that a reader measures others by: the declared one, or the first of convolutions alone, or the first.
+
+    Args:
+        cells: Of an experiment.
+        declared: Hash of the cell that the experiment names. None of the others takes its place while it has no
+            finished run.
+    """
     trained = [cell for cell in cells if cell.records]
+    if declared is not None:
+        return next((cell for cell in trained if cell.cell_hash == declared), None)
     return next((cell for cell in trained if is_convolution(cell)), trained[0] if trained else None)
 
 
@@ -117,9 +125,9 @@ def best_of(cells: Sequence[Cell]) -> Cell | None:
     return max(measured, key=lambda pair: pair[1].mean)[0] if measured else None
 
 
-def against_reference(cells: Sequence[Cell]) -> Family | None:
-    """Every cell against the reference; which that is does not depend on the accuracies."""
-    target = reference_of(cells)
+def against_reference(cells: Sequence[Cell], declared: str | None = None) -> Family | None:
+    """Every cell against the reference (see `reference_of`); which that is does not depend on the accuracies."""
+    target = reference_of(cells, declared)
     if target is None:
         return None
     comparisons = compare([(cell, target) for cell in cells if cell is not target and cell.records])

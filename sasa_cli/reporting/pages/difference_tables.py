@@ -31,7 +31,9 @@ class Against:
 
 def families_of(part: Part) -> Against:
     """All comparisons that the report shows of an experiment."""
-    reference, best = against_reference(part.cells), against_best(part.cells)
+    plan = part.results.plan
+    reference = against_reference(part.cells, plan.reference if plan else None)
+    best = against_best(part.cells)
     same = reference is not None and best is not None and reference.target is best.target
     return Against(part, reference, None if same else best)
 

@@ -48,9 +48,15 @@ def about_differences(groups: Sequence[Against]) -> Notes:
     ]
     if "reference" in sizes:
         count = "each experiment's" if several else f"its {sizes['reference']}"
+        declared = [group.part.results.plan is not None and group.part.results.plan.reference for group in groups]
+        which = "the first cell of convolutions alone, else the first"
+        if all(declared):
+            which = "the cell that the experiment names"
+        elif any(declared):
+            which = f"the cell that the experiment names, else {which}"
         sentences.append(
-            f"Against the reference (the first cell of convolutions alone, else the first): p is corrected by Holm's "
-            f"procedure over {count} comparisons. Which cell it is does not depend on the accuracies."
+            f"Against the reference ({which}): p is corrected by Holm's procedure over {count} comparisons. Which cell "
+            "it is does not depend on the accuracies."
         )
     if "best" in sizes:
         count = "all pairs of cells" if several else f"all {sizes['best']} testable pairs of cells"

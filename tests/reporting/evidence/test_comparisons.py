@@ -1,6 +1,7 @@
 from sasa_cli.reporting.evidence.cells import Cell, cells_of
 from sasa_cli.reporting.evidence.comparisons import against_best, against_reference, compare, reference_of
 from sasa_cli.reporting.evidence.results import read_results
+from sasa_cli.reporting.report import build_report
 
 from ..conftest import Maker
 from ..results_folder import EXTENT, STAGES, Experiment
@@ -29,6 +30,20 @@ def test_the_reference_is_the_cell_of_convolutions(make_experiment: Maker) -> No
     assert [item.first.label for item in family.comparisons] == ["k3-AAAA", "k3-CCAA"]
     assert [item.verdict for item in family.comparisons] == ["higher", "higher"]
     assert (family.size, family.told_apart) == (2, 2)
+
+
+def test_an_experiment_names_its_reference(make_experiment: Maker) -> None:
+    experiment = make_experiment(PLACEMENTS, seeds=[0, 1, 2])
+    named = experiment.run("k3-CCAA", 0).cell_hash
+    experiment.write_plan(reference=named)
+    assert against_reference(list(cells(experiment).values()), named) is None  # no other takes its place
+    family = against_reference(list(trained(experiment).values()), named)
+    assert family is not None
+    assert family.target.label == "k3-CCAA"
+    build_report([experiment.paths.folder], ["md"])
+    page = (experiment.paths.report / "report.md").read_text()
+    assert "Against the reference, k3-CCAA: " in page
+    assert "Against the reference (the cell that the experiment names): " in page
 
 
 def test_without_convolutions_the_first_cell_is_the_reference(make_experiment: Maker) -> None:
