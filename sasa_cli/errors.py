@@ -108,7 +108,7 @@ def _message(problem: dict[str, Any]) -> str:
 
 def _keys_at(schema: "type[BaseModel]", path: KeyPath) -> list[str]:
     """The keys that the section at `path` takes."""
-    for key in path:
-        annotation = schema.model_fields[str(key)].annotation
+    for key in (key for key in path if isinstance(key, str)):  # a number is a place in a list
+        annotation = schema.model_fields[key].annotation
         schema = next(kind for kind in (annotation, *get_args(annotation)) if hasattr(kind, "model_fields"))
     return list(schema.model_fields)

@@ -73,14 +73,18 @@ def train(
 
 def _experiment_of(name: str | None, model: str | None, data: str | None, assignments: Sequence[str]) -> "Experiment":
     """The experiment of a file, or that of a model on a data set."""
-    from sasa_cli.data.catalog import BUILT_IN
     from sasa_cli.experiment.file import load_experiment, model_experiment
+    from sasa_cli.spec import DataSpec
 
     if (name is None) == (model is None):
         raise SpecError("give an experiment, or --model with what it is trained on (--data), and not both")
     if name is not None and data is not None:
         raise SpecError("--data goes with --model; of an experiment, --set data.name=... changes the images")
-    return load_experiment(name, assignments) if name else model_experiment(str(model), assignments, data or BUILT_IN)
+    return (
+        load_experiment(name, assignments)
+        if name
+        else model_experiment(str(model), assignments, data or DataSpec().name)
+    )
 
 
 @train_commands.command()

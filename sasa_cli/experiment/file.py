@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from os.path import isfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sasa_cli.errors import KeyPath, SpecError, explained, nearest
+from sasa_cli.errors import KeyPath, KeyProblemsError, SpecError, explained, nearest
 from sasa_cli.experiment.match import RequestedModel, with_found_width
 from sasa_cli.experiment.shipped import find_experiment
 from sasa_cli.experiment.source import Source, parse_assignment, read_source
-from sasa_cli.spec import DataSpec, ModelSpec, Recipe, RunSpec, Section
+from sasa_cli.spec import DataSpec, Float, ModelSpec, Recipe, RunSpec, Section
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 LONGEST_NAME = 100
@@ -34,6 +34,26 @@ class Body:
     model: ModelSpec
     data: DataSpec
     recipe: Recipe
+
+
+class ComparisonSpec(Section):
+    """A comparison that is declared before training: its verdict comes first in the report."""
+
+    first: str
+    """The label of a cell."""
+    second: str
+    """The label of another."""
+    expect: Literal["higher", "within", "not lower"]
+    """Of the first cell's accuracy: better than the second's, equal within `margin`, or at most `margin` worse."""
+    margin: Annotated[Float, Field(gt=0)] | None = None
+    """In points of top-1."""
+
+    @model_validator(mode="after")
+    def _margin_fits(self) -> Self:
+        if (self.margin is None) != (self.expect == "higher"):
+            needed = "missing" if self.margin is None else f"{self.margin:g} has no meaning"
+            raise KeyProblemsError([(("margin",), f"{needed} with expect {self.expect!r}; allowed with the others")])
+        return self
 
 
 class FileKeys(BaseModel):
@@ -54,6 +74,8 @@ class FileKeys(BaseModel):
     """Each cell is trained once with each."""
     reference: str | None = None
     """The cell, by its label, that the report holds the others against; absent: the first of convolutions alone."""
+    compare: list[ComparisonSpec] = []
+    """What is asked, declared before training: pairs of cells, and what is expected of the first."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +92,7 @@ class Experiment:
     assigned: tuple[str, ...]
     """Dotted keys that the command line has set."""
     reference: str | None = None
+    compare: tuple[ComparisonSpec, ...] = ()
 
     @cached_property
     def base(self) -> Body:
@@ -180,6 +203,7 @@ def _validated(source: Source, assignments: Sequence[str]) -> Experiment:
         sections,
         assigned=tuple(keys),
         reference=read.reference,
+        compare=tuple(read.compare),
     )
     assert experiment.base  # what only shows when the width is found is wrong now, not later
     return experiment

@@ -4,7 +4,7 @@ import itertools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sasa_cli.errors import KeyPath, SpecError, nearest
@@ -31,15 +31,23 @@ def expand_sweep(experiment: Experiment) -> list[RunSpec]:
     """
     _refuse_assigned_axes(experiment)
     specs = _expanded(experiment)
-    labels = {spec.label for spec in specs}
-    if experiment.reference is not None and experiment.reference not in labels:
-        where = experiment.source.origin(("reference",))
-        raise SpecError(f"{where}: reference: {_no_cell(experiment.reference, labels)}")
+    if problems := list(_unknown_cells(experiment, dict.fromkeys(spec.label for spec in specs))):
+        raise SpecError("\n".join(problems))
     return specs
 
 
-def _no_cell(label: str, labels: Iterable[str]) -> str:
-    return f"{label!r} is no cell{nearest(label, labels)}; allowed are {', '.join(sorted(labels))}"
+def _unknown_cells(experiment: Experiment, labels: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each label that the file names beside its sweep, and that no cell of it has."""
+    named: list[tuple[KeyPath, str | None]] = [(("reference",), experiment.reference)]
+    for index, comparison in enumerate(experiment.compare):
+        named += [(("compare", index, key), getattr(comparison, key)) for key in ("first", "second")]
+    for key, label in named:
+        if label is not None and label not in labels:
+            yield f"{experiment.source.origin(key)}: {'.'.join(map(str, key))}: {_no_cell(label, labels)}"
+
+
+def _no_cell(label: str, labels: Mapping[str, Any]) -> str:
+    return f"{label!r} is no cell{nearest(label, labels)}; allowed are {', '.join(labels)}"
 
 
 def base_run(experiment: Experiment, seed: int | None) -> RunSpec:

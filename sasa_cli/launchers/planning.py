@@ -6,7 +6,7 @@ from typing import Any
 from sasa_cli.counting.macs import ModelCount
 from sasa_cli.counting.targets import count_run
 from sasa_cli.experiment.file import Experiment
-from sasa_cli.runs.plan import Plan, PlannedAxis, PlannedRun
+from sasa_cli.runs.plan import Plan, PlannedAxis, PlannedComparison, PlannedRun
 from sasa_cli.runs.state import RunState
 from sasa_cli.spec import DataSpec, ModelSpec, RunSpec
 
@@ -14,11 +14,24 @@ from sasa_cli.spec import DataSpec, ModelSpec, RunSpec
 def make_plan(experiment: Experiment, specs: Sequence[RunSpec]) -> Plan:
     """The plan of a sweep: each run with its parameters and MACs. Raises `SpecError`."""
     counts = _counts(specs)
+    hashes = {spec.label: spec.cell_hash for spec in specs}
     return Plan(
         experiment=experiment.name,
         description=experiment.description,
         axes=_axes(specs),
-        reference=next((spec.cell_hash for spec in specs if spec.label == experiment.reference), None),
+        reference=hashes.get(experiment.reference or ""),
+        compare=tuple(
+            PlannedComparison(
+                first=each.first,
+                first_hash=hashes[each.first],
+                second=each.second,
+                second_hash=hashes[each.second],
+                expect=each.expect,
+                margin=each.margin or 0.0,
+            )
+            for each in experiment.compare
+            if each.first in hashes and each.second in hashes  # the plan of a single run has but its own cell
+        ),
         runs=[_planned(spec, counts[_network(spec)]) for spec in specs],
     )
 

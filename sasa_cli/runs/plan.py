@@ -26,6 +26,18 @@ class PlannedRun(Stored):
     macs_executed: int
 
 
+class PlannedComparison(Stored):
+    """Two cells that the experiment wants compared, by label and hash, and what it expects of the first."""
+
+    first: str
+    first_hash: str
+    second: str
+    second_hash: str
+    expect: Literal["higher", "within", "not lower"]
+    margin: float = 0.0
+    """In points."""
+
+
 class Plan(Stored):
     """All runs of a sweep, in the order in which they are trained."""
 
@@ -36,6 +48,8 @@ class Plan(Stored):
     runs: list[PlannedRun]
     reference: str | None = None
     """Hash of the cell that the others are held against; None where the experiment names none."""
+    compare: tuple[PlannedComparison, ...] = ()
+    """Declared before training."""
     threads: int | None = None
     """Of torch in every run whose recipe leaves them open; None in earlier plans."""
 

@@ -291,4 +291,4 @@ def test_a_reference_is_in_the_plan_and_must_be_a_cell(tmp_path: Path):
     file.write_text(text.replace("{}", "CCA"))
     result = CliRunner().invoke(app, ["sweep", str(file), "--dry-run"])
     assert result.exit_code == 2
-    assert f"{file}:4: reference: 'CCA' is no cell (did you mean 'CCAA'?); allowed are CCAA, CCCC" in result.stderr
+    assert f"{file}:4: reference: 'CCA' is no cell (did you mean 'CCAA'?); allowed are CCCC, CCAA" in result.stderr

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from sasa_cli.reporting.evidence.cells import HEADLINE, Axis, Cell, axes_of, cells_of, group_cells, run_top1
 from sasa_cli.reporting.evidence.conditions import conditions_of
+from sasa_cli.reporting.evidence.declared import answers
 from sasa_cli.reporting.evidence.results import HOME, BrokenFile, Results, Run
 from sasa_cli.reporting.evidence.verdicts import Verdict, judge
 
@@ -61,6 +62,11 @@ class Material:
     def verdicts(self) -> list[Verdict]:
         """What the cells say about the paper's claims."""
         return judge(self.cells)
+
+    @cached_property
+    def declared(self) -> list[Verdict]:
+        """What the cells say about what their experiments asked before training."""
+        return answers([(part.results.plan.compare if part.results.plan else (), part.cells) for part in self.parts])
 
     @property
     def outside(self) -> tuple[Run, ...]:

@@ -27,7 +27,13 @@ from sasa_cli.reporting.pages.tables import (
     summary_table,
     unfinished_table,
 )
-from sasa_cli.reporting.pages.verdict_tables import pairs_table, verdict_blocks, verdict_summary, verdicts_table
+from sasa_cli.reporting.pages.verdict_tables import (
+    declared_blocks,
+    pairs_table,
+    verdict_blocks,
+    verdict_summary,
+    verdicts_table,
+)
 
 ACCURACY_TITLE = "Top-1 accuracy (%), mean ± 95 % interval over seeds, with parameters and FLOPs"
 COST_TITLE = "Cost: counts are exact; time, images per second and peak memory are means over runs"
@@ -41,6 +47,7 @@ def compose(material: Material, figures: Sequence[Figure]) -> Document:
     trained = any(cell.records for cell in cells)
     groups = all_families(material)
     chapters: list[tuple[str, Sequence[Block]]] = [
+        ("Declared before training", declared_blocks(material.declared)),
         ("Verdicts", verdict_blocks(material.verdicts) if trained else []),
         ("Caveats", _caveats(material)),
         ("Experiments", [_experiments(material.parts)] if material.joint else []),
@@ -75,6 +82,7 @@ def tables_of(material: Material) -> dict[str, Table]:
     axes = () if material.joint else material.parts[0].axes
     found = counterparts(cells)
     return {
+        **({"declared": pairs_table(material.declared)} if material.declared else {}),
         "results": results_table(cells, axes, ACCURACY_TITLE),
         "cost": cost_table(cells, COST_TITLE),
         "differences": differences_table(all_families(material)),

@@ -25,6 +25,11 @@ RULE = (
     "difference, the true difference that would be found; of a claim about a margin, the margin within which truly "
     "equal cells would be found to keep to it. By itself, and corrected: with the pair's share of the 5 % alone.",
 )
+DECLARED_RULE = (
+    "At most 5 % of such experiments answer any of the comparisons that they declared wrongly: these alone are "
+    "corrected together, apart from the verdicts below. A claim of the paper's about the same cells has a p of its "
+    "own there."
+)
 VERDICTS_TITLE = "Claims in these runs: test top-1 (last epoch) in points, paired by seed"
 PAIRS_TITLE = "The pairs behind the verdicts: first minus second, test top-1 (last epoch) in points, paired by seed"
 
@@ -49,6 +54,29 @@ def verdict_blocks(verdicts: Sequence[Verdict]) -> list[Block]:
     if any(verdict.pairs for verdict in verdicts):
         blocks += [pairs_table(verdicts), Notes(tuple(map(Note, RULE)))]
     return blocks
+
+
+def declared_blocks(verdicts: Sequence[Verdict]) -> list[Block]:
+    """What the experiment asked, its answers in its order; nothing where it asked nothing."""
+    if not verdicts:
+        return []
+    notes = [Note(f"{verdict.claim.text} {_answer(verdict)}", lead=verdict.says.capitalize()) for verdict in verdicts]
+    return [Notes(tuple(notes)), pairs_table(verdicts), Notes((Note(DECLARED_RULE),))]
+
+
+def _answer(verdict: Verdict) -> str:
+    """The difference that a declared comparison found, and where it decides nothing, what it could have shown."""
+    if verdict.says == "not tested":
+        return f"{verdict.why_not[0].upper()}{verdict.why_not[1:]}."
+    found = [
+        f"{pair.comparison.first.label} minus {pair.comparison.second.label}: "
+        f"{signed_interval(pair.comparison.difference)} points (95 % interval, n = {pair.comparison.n}), "
+        f"Holm-corrected p {_equals(pair.p_holm)}."
+        for pair in verdict.pairs
+        if pair.p_holm is not None
+    ]
+    undecided = ["These runs cannot tell.", _could_show(verdict)] if verdict.says == "not distinguishable" else []
+    return " ".join([*found, *undecided])
 
 
 def pairs_table(verdicts: Sequence[Verdict]) -> Table:
