@@ -5,7 +5,8 @@ import re
 from sasa_cli.rendering.document import Block, Document, Figure, Note, Notes
 from sasa_cli.rendering.table import Entry, Link, Links, Strong, Table
 
-ESCAPES = str.maketrans({"<": "&lt;", "&": "&amp;", "\n": "<br>"} | {mark: "\\" + mark for mark in "\\|*`[]~$"})
+ESCAPES = str.maketrans({"<": "&lt;", "\n": "<br>"} | {mark: "\\" + mark for mark in "\\|*`[]~$"})
+ENTITY = re.compile(r"&(?=#?\w+;)")
 OUTER_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # inside of a word it means itself
 LINE_START = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$))|(?=#{1,6}(?:\s|$)|[-+](?:\s|$)|>|[-=][-=\s]*$))")
 """Where a text would begin a heading, a list, a quote or a rule."""
@@ -73,5 +74,6 @@ def _link(link: Link) -> str:
 
 def _plain(text: str) -> str:
     """``text`` such that readers see it as it is, wherever it stands."""
-    escaped = OUTER_UNDERSCORE.sub(r"\\_", text.lstrip().translate(ESCAPES))
+    text = ENTITY.sub("&amp;", text.lstrip())
+    escaped = OUTER_UNDERSCORE.sub(r"\\_", text.translate(ESCAPES))
     return LINE_START.sub(r"\1\\", escaped)
