@@ -28,7 +28,7 @@ def test_markdown():
 | Model              |  Top-1 (%) |   FLOPs |
 | ------------------ | ---------: | ------: |
 | sasa_resnet50 CCAA | 77.4 ± 0.1 | 7.431 G |
-| a\\|b, [bold]\\*c    |          — |         |
+| a\\|b, \\[bold\\]\\*c  |          — |         |
 
 Mean ± interval, n = 3.
 """
