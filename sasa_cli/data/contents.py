@@ -79,7 +79,7 @@ def _announce(root: Path, size: int) -> None:
 @contextlib.contextmanager
 def _cache() -> Iterator[sqlite3.Connection]:
     """The cache; an empty one in memory where it cannot be opened."""
-    connection = sqlite3.connect(":memory:")
+    connection = None
     try:
         folder = user_cache_path("sasa")
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,6 +87,8 @@ def _cache() -> Iterator[sqlite3.Connection]:
         connection.execute(TABLE)
     except (OSError, RuntimeError, sqlite3.Error) as error:
         warnings.warn(f"images are read again each time, as the hashes of them cannot be kept: {error}", stacklevel=2)
+        if connection is not None:
+            connection.close()
         connection = sqlite3.connect(":memory:")
         connection.execute(TABLE)
     with contextlib.closing(connection):
