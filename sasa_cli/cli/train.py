@@ -112,7 +112,7 @@ def sweep(
     from sasa_cli.launchers import find_launcher
     from sasa_cli.launchers.interface import LaunchOptions
     from sasa_cli.launchers.planning import make_plan, run_payload
-    from sasa_cli.launchers.preflight import check_before_training
+    from sasa_cli.launchers.preflight import check_before_training, check_everywhere
     from sasa_cli.launchers.remaining import remaining, require_all_done, states_of
     from sasa_cli.launchers.threads import threads_of_sweep
     from sasa_cli.runs.files import make_folder
@@ -151,7 +151,10 @@ def sweep(
         rows = [run_payload(run, state) for run, state in zip(plan.runs, states, strict=True)]
         print_json({"experiment": loaded.name, "runs": rows})
     if dry_run:
-        check_before_training(specs, data_dir, device, here=launcher == "local")
+        if launcher == "local":
+            check_before_training(specs, data_dir, device)
+        else:
+            check_everywhere(specs, data_dir)
     elif not status:
         require_all_done(specs, states, results, display.ended)
 

@@ -2,12 +2,12 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os.path import isfile
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -16,6 +16,7 @@ from sasa_cli.errors import KeyPath, KeyProblemsError, SpecError, explained, nea
 from sasa_cli.experiment.match import RequestedModel, with_found_width
 from sasa_cli.experiment.shipped import find_experiment
 from sasa_cli.experiment.source import Source, parse_assignment, read_source
+from sasa_cli.runs.plan import Expectation
 from sasa_cli.spec import DataSpec, Float, ModelSpec, Recipe, RunSpec, Section
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -43,7 +44,7 @@ class ComparisonSpec(Section):
     """The label of a cell."""
     second: str
     """The label of another."""
-    expect: Literal["higher", "within", "not lower"]
+    expect: Expectation
     """Of the first cell's accuracy: better than the second's, equal within `margin`, or at most `margin` worse."""
     margin: Annotated[Float, Field(gt=0)] | None = None
     """In points of top-1."""
@@ -223,10 +224,14 @@ def keys_called(name: str) -> list[str]:
     return [key for key in every if key.rpartition(".")[2] == name]
 
 
-def _unknown(key: str, allowed: Sequence[str] | Mapping[str, Any]) -> str:
+def key_meant(key: str, allowed: Iterable[str]) -> str:
+    """` (did you mean 'recipe.lr'?)`: the keys that end in it, else the nearest of those allowed, else nothing."""
     called = keys_called(key)
-    hint = f" (did you mean {' or '.join(map(repr, called))}?)" if called else nearest(key, allowed)
-    return f"unknown key{hint}; allowed are {', '.join(allowed)}"
+    return f" (did you mean {' or '.join(map(repr, called))}?)" if called else nearest(key, allowed)
+
+
+def _unknown(key: str, allowed: Sequence[str] | Mapping[str, Any]) -> str:
+    return f"unknown key{key_meant(key, allowed)}; allowed are {', '.join(allowed)}"
 
 
 def _file(source: Source) -> tuple[FileKeys | None, list[str]]:

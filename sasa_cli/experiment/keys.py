@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ConfigDict, Field, create_model
+from pydantic import Field, create_model
 
-from sasa_cli.errors import SpecError, nearest
-from sasa_cli.experiment.file import SECTIONS, FileKeys, keys_called
+from sasa_cli.errors import SpecError
+from sasa_cli.experiment.file import SECTIONS, FileKeys, key_meant
 
 Node = dict[str, Any]
 ABSENT = "absent"
@@ -32,9 +32,7 @@ class Key:
 def schema() -> Node:
     """The JSON Schema of an experiment file, for editors and other programs."""
     sections: dict[str, Any] = {name: (section, Field(default_factory=dict)) for name, section in SECTIONS.items()}
-    whole = create_model("Experiment", __base__=FileKeys, __config__=None, **sections)
-    whole.model_config = ConfigDict(extra="forbid")
-    whole.model_rebuild(force=True)
+    whole = create_model("Experiment", __base__=FileKeys, __cls_kwargs__={"extra": "forbid"}, **sections)
     return whole.model_json_schema(mode="validation")
 
 
@@ -49,9 +47,7 @@ def find_keys(name: str) -> list[Key]:
     known = keys()
     found = [key for key in known if key.name == name or key.name.startswith(f"{name}.")]
     if not found:
-        names = [key.name for key in known]
-        called = keys_called(name)
-        hint = f" (did you mean {' or '.join(map(repr, called))}?)" if called else nearest(name, names)
+        hint = key_meant(name, [key.name for key in known])
         raise SpecError(f"{name}: no key of an experiment{hint}; `sasa explain` lists them all")
     return found
 

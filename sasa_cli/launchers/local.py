@@ -20,7 +20,7 @@ from sasa_cli.errors import EXIT_INTERRUPTED, RunError, SasaError, SpecError
 from sasa_cli.launchers.cores import available_cores
 from sasa_cli.launchers.interface import REFRESH_SECONDS, Launcher, LaunchOptions, Observer
 from sasa_cli.launchers.job import Job, Refusal, ended_state
-from sasa_cli.launchers.preflight import Machine, check_everywhere, check_here
+from sasa_cli.launchers.preflight import Machine, check_before_training, check_everywhere
 from sasa_cli.runs.paths import ExperimentPaths
 from sasa_cli.runs.sockets import shorten_socket_paths
 from sasa_cli.runs.state import RunState
@@ -132,8 +132,7 @@ def _answer(
 
 
 def _looked_at(specs: Sequence[RunSpec], options: LaunchOptions) -> Machine:
-    check_everywhere(specs, options.data_dir)
-    return check_here(specs, options.device)
+    return check_before_training(specs, options.data_dir, options.device)
 
 
 def _looked_at_elsewhere(specs: Sequence[RunSpec], options: LaunchOptions) -> None:

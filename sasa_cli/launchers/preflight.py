@@ -17,18 +17,15 @@ class Machine:
     """How many of these devices there are."""
 
 
-def check_before_training(
-    specs: Sequence[RunSpec], data_dir: Path | None, device: DeviceName, *, here: bool = True
-) -> None:
-    """All that is looked at before the first run: what `--dry-run` checks. `here`: this machine trains.
+def check_before_training(specs: Sequence[RunSpec], data_dir: Path | None, device: DeviceName) -> Machine:
+    """All that is looked at before the first run where this machine trains.
 
     Raises:
         SpecError: a spec asks for what does not exist, or what this machine cannot do.
         DataError: images are missing or broken.
     """
     check_everywhere(specs, data_dir)
-    if here:
-        check_here(specs, device)
+    return check_here(specs, device)
 
 
 def check_everywhere(specs: Sequence[RunSpec], data_dir: Path | None) -> None:

@@ -26,6 +26,9 @@ class PlannedRun(Stored):
     macs_executed: int
 
 
+Expectation = Literal["higher", "within", "not lower"]
+
+
 class PlannedComparison(Stored):
     """Two cells that the experiment wants compared, by label and hash, and what it expects of the first."""
 
@@ -33,7 +36,7 @@ class PlannedComparison(Stored):
     first_hash: str
     second: str
     second_hash: str
-    expect: Literal["higher", "within", "not lower"]
+    expect: Expectation
     margin: float = 0.0
     """In points."""
 

@@ -9,11 +9,10 @@ from itertools import product
 
 from sasa_cli.reporting.evidence.cells import Cell
 from sasa_cli.reporting.evidence.claims import Claim, Test
-from sasa_cli.reporting.evidence.comparisons import alike, differences
-from sasa_cli.reporting.evidence.verdicts import NOT_ALIKE, Question, Verdict, answer
-from sasa_cli.runs.plan import PlannedComparison
+from sasa_cli.reporting.evidence.verdicts import Question, Verdict, answer, question_of
+from sasa_cli.runs.plan import Expectation, PlannedComparison
 
-TESTS: dict[str, Test] = {"higher": "higher", "within": "equal", "not lower": "not lower"}
+TESTS: dict[Expectation, Test] = {"higher": "higher", "within": "equal", "not lower": "not lower"}
 UNFINISHED = "one of the two cells has no finished runs"
 Declared = Sequence[tuple[Sequence[PlannedComparison], Sequence[Cell]]]  # of each experiment, and its cells
 
@@ -34,10 +33,7 @@ def _question(number: int, comparison: PlannedComparison, cells: Sequence[Cell])
         [cell for cell in cells if cell.cell_hash == wanted and cell.records]
         for wanted in (comparison.first_hash, comparison.second_hash)
     )
-    pairs = list(product(firsts, seconds))
-    fair = [pair for pair in pairs if alike(*pair)]
-    why_not = "" if fair else NOT_ALIKE if pairs else UNFINISHED
-    return Question(_claim(number, comparison), tuple(differences(fair)), why_not)
+    return question_of(_claim(number, comparison), list(product(firsts, seconds)), UNFINISHED)
 
 
 def _claim(number: int, comparison: PlannedComparison) -> Claim:

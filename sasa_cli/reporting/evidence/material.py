@@ -66,7 +66,7 @@ class Material:
     @cached_property
     def declared(self) -> list[Verdict]:
         """What the cells say about what their experiments asked before training."""
-        return answers([(part.results.plan.compare if part.results.plan else (), part.cells) for part in self.parts])
+        return answers([(part.results.compare, part.cells) for part in self.parts])
 
     @property
     def outside(self) -> tuple[Run, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from sasa_cli.errors import RunError, SpecError
 from sasa_cli.experiment.file import load_experiment
 from sasa_cli.runs.paths import ExperimentPaths, RunPaths
-from sasa_cli.runs.plan import Plan, PlannedRun, read_plan
+from sasa_cli.runs.plan import Plan, PlannedComparison, PlannedRun, read_plan
 from sasa_cli.runs.record import RunRecord
 from sasa_cli.runs.state import Status, state_of
 from sasa_cli.spec import RunSpec
@@ -80,6 +80,16 @@ class Results:
     problems: tuple[BrokenFile, ...]
     specs: Mapping[str, RunSpec]
     """Resolved, by cell hash; a cell is absent where no finished run of it has a readable spec."""
+
+    @property
+    def reference(self) -> str | None:
+        """Hash of the cell that the experiment names as the one to hold others against."""
+        return self.plan.reference if self.plan else None
+
+    @property
+    def compare(self) -> tuple[PlannedComparison, ...]:
+        """What the experiment declared before training."""
+        return self.plan.compare if self.plan else ()
 
 
 def run_url(run_id: str, home: str = HOME) -> str:

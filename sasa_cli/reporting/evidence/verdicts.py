@@ -12,7 +12,7 @@ from typing import Literal
 
 from sasa_cli.reporting.evidence.cells import Cell
 from sasa_cli.reporting.evidence.claims import CLAIMS, Claim, pairs_of
-from sasa_cli.reporting.evidence.comparisons import Comparison, alike, differences
+from sasa_cli.reporting.evidence.comparisons import Comparison, Pair, alike, differences
 from sasa_cli.reporting.evidence.paired import ALPHA, Difference, holm
 
 Says = Literal[
@@ -112,9 +112,13 @@ def judge(cells: Sequence[Cell]) -> list[Verdict]:
 
 def ask(claim: Claim, cells: Sequence[Cell]) -> Question:
     """Which of these cells can say something about a claim, and how far apart they are."""
-    found = pairs_of(claim, cells)
-    fair = [pair for pair in found if alike(*pair)]
-    why_not = "" if fair else NOT_ALIKE if found else NO_PAIR
+    return question_of(claim, pairs_of(claim, cells), NO_PAIR)
+
+
+def question_of(claim: Claim, pairs: Sequence[Pair], no_pair: str) -> Question:
+    """A claim with those of its pairs that were trained alike; `no_pair` says why there are none at all."""
+    fair = [pair for pair in pairs if alike(*pair)]
+    why_not = "" if fair else NOT_ALIKE if pairs else no_pair
     return Question(claim, tuple(differences(fair)), why_not)
 
 

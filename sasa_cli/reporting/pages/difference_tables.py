@@ -31,9 +31,7 @@ class Against:
 
 def families_of(part: Part) -> Against:
     """All comparisons that the report shows of an experiment."""
-    plan = part.results.plan
-    reference = against_reference(part.cells, plan.reference if plan else None)
-    best = against_best(part.cells)
+    reference, best = against_reference(part.cells, part.results.reference), against_best(part.cells)
     same = reference is not None and best is not None and reference.target is best.target
     return Against(part, reference, None if same else best)
 

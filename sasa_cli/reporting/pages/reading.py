@@ -48,7 +48,7 @@ def about_differences(groups: Sequence[Against]) -> Notes:
     ]
     if "reference" in sizes:
         count = "each experiment's" if several else f"its {sizes['reference']}"
-        declared = [group.part.results.plan is not None and group.part.results.plan.reference for group in groups]
+        declared = [group.part.results.reference for group in groups]
         which = "the first cell of convolutions alone, else the first"
         if all(declared):
             which = "the cell that the experiment names"

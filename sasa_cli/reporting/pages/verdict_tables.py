@@ -49,7 +49,7 @@ def verdict_blocks(verdicts: Sequence[Verdict]) -> list[Block]:
         topics = [
             f"{verdict.claim.topic} ({verdict.claim.source})" for verdict in untested if verdict.why_not == reason
         ]
-        notes.append(Note(f"{reason[0].upper()}{reason[1:]}: {'; '.join(topics)}.", lead="Not tested"))
+        notes.append(Note(f"{_capitalized(reason)}: {'; '.join(topics)}.", lead="Not tested"))
     blocks: list[Block] = [Notes(tuple(notes))]
     if any(verdict.pairs for verdict in verdicts):
         blocks += [pairs_table(verdicts), Notes(tuple(map(Note, RULE)))]
@@ -67,7 +67,7 @@ def declared_blocks(verdicts: Sequence[Verdict]) -> list[Block]:
 def _answer(verdict: Verdict) -> str:
     """The difference that a declared comparison found, and where it decides nothing, what it could have shown."""
     if verdict.says == "not tested":
-        return f"{verdict.why_not[0].upper()}{verdict.why_not[1:]}."
+        return f"{_capitalized(verdict.why_not)}."
     found = [
         f"{pair.comparison.first.label} minus {pair.comparison.second.label}: "
         f"{signed_interval(pair.comparison.difference)} points (95 % interval, n = {pair.comparison.n}), "
@@ -142,7 +142,7 @@ def verdict_summary(name: str, verdicts: Sequence[Verdict]) -> Table:
 def _evidence(verdict: Verdict) -> str:
     """How many pairs speak for and against, and the numbers of the clearest."""
     if verdict.says == "not tested":
-        return f"{verdict.why_not[0].upper()}{verdict.why_not[1:]}."
+        return f"{_capitalized(verdict.why_not)}."
     count = len(verdict.pairs)
     sentences = [
         f"Of {count} pair{'' if count == 1 else 's'}, {verdict.count('for')} for it and "
@@ -166,6 +166,10 @@ def _evidence(verdict: Verdict) -> str:
         if verdict.says == "not distinguishable":
             sentences.append(_could_show(verdict))
     return " ".join(sentences)
+
+
+def _capitalized(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _could_show(verdict: Verdict) -> str:
