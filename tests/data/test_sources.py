@@ -123,7 +123,7 @@ def test_image_folder_without_images(image_folder: Path) -> None:
         read_source(DataSpec(name="folder", num_classes=3), image_folder)
 
 
-def test_image_folder_is_known_by_names_and_sizes_wherever_it_lies(image_folder: Path) -> None:
+def test_image_folder_is_known_by_names_and_contents_wherever_it_lies(image_folder: Path) -> None:
     spec = DataSpec(name="folder", num_classes=3)
     before = load_splits(spec, image_folder).fingerprint
     moved = image_folder.rename(image_folder.with_name("elsewhere"))
